@@ -1,0 +1,137 @@
+"""The classical balancers: smooth weighted round robin, weighted random, least request and Peak EWMA by two choices.
+
+They honour the Snapshot's health and weights but look at nothing else that was learned. Each pick costs O(lanes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+
+from adaptive.lanes import SUCCESS, Lane, Lanes
+
+# Up to here the propensity of two choices is counted over all lanes; above, over this many drawn at random.
+COUNTED = 64
+
+
+class RoundRobin(Lanes):
+    """Smooth weighted round robin: each pick adds every lane's weight to its credit, the richest serves and pays all.
+
+    Source: nginx, commit 52327e0 (2012). Deterministic, so the propensity is that of the tier.
+    """
+
+    def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
+        """The lane whose turn it is."""
+        lanes, self.propensity = self.candidates(now, tried)
+        if not lanes:
+            return None
+        total = 0.0
+        best = lanes[0]
+        for lane in lanes:
+            lane.credit += lane.weight
+            total += lane.weight
+            if lane.credit > best.credit:
+                best = lane
+        best.credit -= total
+        return best
+
+
+class Random(Lanes):
+    """A lane at random, with probability in proportion to its weight."""
+
+    def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
+        """Any lane."""
+        lanes, tier = self.candidates(now, tried)
+        if not lanes:
+            return None
+        total = sum(lane.weight for lane in lanes)
+        lane = _draw(lanes, self.rng.random() * total)
+        self.propensity = tier * lane.weight / total
+        return lane
+
+
+class LeastRequest(Lanes):
+    """The less loaded of two lanes drawn at random (Mitzenmacher's power of two choices; Envoy's LEAST_REQUEST).
+
+    The load is (in flight + 1) / weight. With equal weights the two are distinct; with unequal ones both are drawn in
+    proportion to weight, and may be the same.
+    """
+
+    def cost(self, lane: Lane, now: float) -> float:
+        """What is compared."""
+        return (lane.in_flight + lane.others + 1) / lane.weight
+
+    def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
+        """The better of two."""
+        lanes, tier = self.candidates(now, tried)
+        n = len(lanes)
+        if n == 0:
+            return None
+        if n == 1:
+            self.propensity = tier
+            return lanes[0]
+        rng, weight = self.rng.random, lanes[0].weight
+        if all(lane.weight == weight for lane in lanes):
+            i, j = int(rng() * n), int(rng() * (n - 1))
+            first, second = lanes[i], lanes[j + (j >= i)]
+            even = True
+        else:
+            total = sum(lane.weight for lane in lanes)
+            first, second = _draw(lanes, rng() * total), _draw(lanes, rng() * total)
+            even = False
+        mine, other = self.cost(first, now), self.cost(second, now)
+        if other < mine or (other == mine and rng() < 0.5):
+            first, mine = second, other
+        self.propensity = tier * self._propensity(first, mine, lanes, now, even)
+        return first
+
+    def _propensity(self, chosen: Lane, mine: float, lanes: Sequence[Lane], now: float, even: bool) -> float:
+        """Probability that `chosen` won: it wins against the worse and half of its equals."""
+        rivals = [lane for lane in lanes if lane is not chosen]
+        scale = 1.0
+        if len(rivals) > COUNTED:
+            scale = len(rivals) / COUNTED
+            rivals = self.rng.sample(rivals, COUNTED)
+        won = 0.0
+        for lane in rivals:
+            cost = self.cost(lane, now)
+            if cost >= mine:
+                share = 1.0 if even else float(lane.weight)
+                won += share if cost > mine else 0.5 * share
+        won *= scale
+        n = len(lanes)
+        if even:
+            return max(2.0 * won, 1.0) / (n * (n - 1))
+        total = sum(lane.weight for lane in lanes)
+        return chosen.weight * (chosen.weight + 2.0 * won) / (total * total)
+
+
+class LeastPeakEwma(LeastRequest):
+    """The cheaper of two lanes drawn at random, the cost being Peak EWMA latency × (in flight + 1) / weight.
+
+    Source: Finagle's `PeakEwma` under `P2C`. A lane with attempts in flight and no latency yet costs a penalty, so that
+    a new endpoint is tried with one request and not with all.
+    """
+
+    PENALTY = 1e6  # seconds; above any latency, so that one unknown attempt outweighs every known lane
+
+    def cost(self, lane: Lane, now: float) -> float:
+        """What is compared."""
+        pending = lane.in_flight + lane.others
+        latency = lane.peak.get(now)
+        if latency <= 0.0:
+            return (self.PENALTY + pending if pending else 0.0) / lane.weight
+        return latency * (pending + 1) / lane.weight
+
+    def closed(self, lane: Lane, key: Hashable, now: float, latency: float | None, verdict: int) -> None:
+        """Takes the latency of a success, and the time waited of whatever else as a lower bound of it."""
+        sent_at = self._close(lane, key, now, latency, verdict)
+        lane.peak.add(latency if latency is not None and verdict == SUCCESS else now - sent_at, now)
+
+
+def _draw(lanes: Sequence[Lane], at: float) -> Lane:
+    """The lane in which the point `at`, of the weights laid end to end, falls."""
+    for lane in lanes:
+        at -= lane.weight
+        if at < 0.0:
+            return lane
+    return lanes[-1]
