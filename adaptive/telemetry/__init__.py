@@ -1,0 +1,13 @@
+"""What is measured, and how it travels between the processes.
+
+shared      memory that several processes map, through an inherited descriptor
+ring        outcomes from one worker to the brain: one writer, one reader, bounded
+columns     the reader's side of the ring, in numpy
+board       what every process sees: the snapshot in force, live counts, heartbeats
+counters    each worker's counts, for the metrics
+recorder    outcomes to rotated Parquet files, in the brain
+access_log  one JSON line a request, in the worker
+metrics     all of it as Prometheus text, in the supervisor
+
+A worker imports shared, ring, board, counters and access_log only: none of them loads numpy.
+"""
