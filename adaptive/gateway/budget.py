@@ -1,0 +1,34 @@
+"""A retry budget: retries may be a share of the requests, and a few a second besides.
+
+Source: Finagle's RetryBudget (a leaky token bucket): each request deposits `ratio` of a token, time deposits `minimum`
+tokens a second, a retry takes one. What is not used within `window` seconds is lost, so that a calm hour does not pay
+for a storm.
+"""
+
+from __future__ import annotations
+
+
+class RetryBudget:
+    """Tokens of one cluster in one worker. Times are seconds."""
+
+    __slots__ = ("_at", "_tokens", "minimum", "ratio", "window")
+
+    def __init__(self, ratio: float, minimum: float, window: float, now: float) -> None:
+        self.ratio, self.minimum, self.window = ratio, minimum, window
+        self._tokens = minimum  # a second's worth: the first failure after the start may be retried
+        self._at = now
+
+    def deposit(self) -> None:
+        """A request began."""
+        self._tokens += self.ratio
+
+    def withdraw(self, now: float) -> bool:
+        """Takes a retry's token; False where there is none."""
+        passed = max(0.0, now - self._at)
+        self._at = max(self._at, now)
+        # What lies longer than the window leaks at the rate that empties a full bucket within it.
+        self._tokens = self._tokens * max(0.0, 1.0 - passed / self.window) + self.minimum * min(passed, self.window)
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -1,0 +1,86 @@
+"""A cluster as one worker serves it: its balancer, a pool for each endpoint, its retry budget and its bounds."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from typing import TYPE_CHECKING
+
+from adaptive import balancer
+from adaptive.config.cluster import ClusterConfig, UpstreamTLS
+from adaptive.gateway.budget import RetryBudget
+from adaptive.gateway.reply import ReplyReader
+from adaptive.gateway.upstream import Pool
+from adaptive.types import Cluster, Endpoint
+
+if TYPE_CHECKING:
+    from adaptive.gateway.plane import Plane
+
+
+class ClusterRuntime:
+    """One cluster in one worker. Bounds are this worker's own."""
+
+    def __init__(
+        self, plane: Plane, cluster: Cluster, config: ClusterConfig, seed: str, now: float, before: ClusterRuntime | None
+    ) -> None:
+        self.plane = plane
+        self.index = cluster.index
+        self.name = cluster.name
+        self.policy = config.policy
+        self.balancer = balancer.make(cluster, random.Random(seed), before.balancer if before else None)
+        self.replies = ReplyReader(config.limits.header_bytes)
+        self.connection_limit = config.limits.connections
+        self.request_limit = config.limits.requests
+        self.idle_limit = config.limits.idle
+        self.connect_timeout = config.timeouts.connect
+        self.idle_timeout = config.timeouts.idle
+        budget = config.retry_budget
+        self.budget = RetryBudget(budget.ratio, budget.minimum, budget.window, now)
+        self.in_flight = 0
+        self._tls = config.tls
+        self.pools: dict[int, Pool] = {}
+        self.by_endpoint: dict[Endpoint, Pool] = {}
+        kept = dict(before.by_endpoint) if before is not None and before._tls == config.tls else {}
+        context = tls_context(config.tls)
+        for member in cluster.members:
+            endpoint = member.endpoint
+            pool = kept.pop(endpoint, None)
+            if pool is None:
+                name = (config.tls.server_name if config.tls else None) or endpoint.host
+                pool = Pool(self, endpoint.host, endpoint.port, context, name)
+            pool.cluster = self
+            self.pools[member.slot] = self.by_endpoint[endpoint] = pool
+        if before is not None:
+            before.retire(kept if before._tls == config.tls else before.by_endpoint)
+
+    def retire(self, pools: dict[Endpoint, Pool]) -> None:
+        """Lets pools go that no configuration names any more."""
+        for pool in pools.values():
+            pool.retire()
+
+    def sweep(self, now: float) -> None:
+        """Expires attempts whose deadline has passed."""
+        for lane in self.balancer.lanes:
+            if lane.outstanding:
+                for attempt in [a for a in lane.outstanding if a.deadline <= now]:  # type: ignore[attr-defined]
+                    attempt.expire(now)  # type: ignore[attr-defined]
+
+    def sweep_idle(self, now: float) -> None:
+        """Closes connections that nobody used for long."""
+        for pool in self.pools.values():
+            if pool.idle:
+                pool.sweep(now, self.idle_timeout)
+
+
+def tls_context(config: UpstreamTLS | None) -> ssl.SSLContext | None:
+    """The client's side of TLS towards endpoints. Raises OSError and ssl.SSLError where its files are unusable."""
+    if config is None:
+        return None
+    context = ssl.create_default_context(cafile=config.ca)
+    if not config.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if config.client_certificate is not None:
+        context.load_cert_chain(*config.client_certificate)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

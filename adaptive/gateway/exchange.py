@@ -1,0 +1,462 @@
+"""One request through the gateway: an Exchange, and its Attempts at endpoints.
+
+An Exchange lives from the request's head to the last byte of its response (or to whatever ends it earlier). It makes one
+Attempt at a time; an attempt is closed exactly once, and closing it is what writes its Outcome, tells the balancer and
+frees the connection. Nothing of a response has reached the client while an attempt may still be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from adaptive import classify, clock
+from adaptive.gateway import lines
+from adaptive.gateway.chunks import LAST_CHUNK, chunk, last_chunk
+from adaptive.gateway.head import CHUNKED, IDEMPOTENT, RequestHead
+from adaptive.gateway.problem import problem
+from adaptive.gateway.reply import ReplyHead
+from adaptive.telemetry import counters
+from adaptive.types import Cause, Mark
+
+if TYPE_CHECKING:
+    from adaptive.gateway.client import ClientConnection
+    from adaptive.gateway.cluster import ClusterRuntime
+    from adaptive.gateway.router import Route
+    from adaptive.gateway.upstream import Upstream
+    from adaptive.lanes import Lane
+
+_CENSORED = frozenset({Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE, Cause.CONNECT_TIMEOUT, Cause.CLIENT_GONE, Cause.CANCELLED})
+_RESPONSE, _OVERFLOW, _RESET_IDLE = int(Cause.RESPONSE), int(Cause.OVERFLOW), int(Cause.RESET_IDLE)
+_CENSORED_MARK, _FRESH, _FINAL = int(Mark.CENSORED), int(Mark.FRESH), int(Mark.FINAL)
+_HEDGE, _REPEATABLE, _EXPLORED = int(Mark.HEDGE), int(Mark.REPEATABLE), int(Mark.EXPLORED)
+_NAN = math.nan
+# A pooled connection that has been idle for longer may be closed by the endpoint at any moment (5 s is a common default
+# of servers); a request that cannot be sent twice does not risk it.
+FRESH_ENOUGH = 2.0
+
+monotonic = clock.monotonic
+
+
+class Attempt:
+    """One try at one endpoint; closed exactly once. Times are monotonic seconds, 0 where nothing happened yet."""
+
+    __slots__ = (
+        "bytes_down", "bytes_up", "connect", "connecting", "deadline", "detail", "exchange", "first_byte", "in_flight", "lane",
+        "load_app", "load_cpu", "marks", "number", "open", "propensity", "reusable", "sent_at", "status", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, lane: Lane, now: float, propensity: float, marks: int) -> None:
+        self.exchange = exchange
+        self.lane = lane
+        self.sent_at = now
+        self.number = exchange.attempts
+        self.propensity = propensity
+        self.marks = marks
+        self.in_flight = lane.in_flight + lane.others
+        self.open = True
+        self.reusable = True
+        self.upstream: Upstream | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self.first_byte = self.connect = 0.0
+        self.deadline = math.inf
+        self.bytes_down = self.bytes_up = self.status = 0
+        self.load_cpu = self.load_app = _NAN
+        self.detail = ""
+
+    def connected(self, upstream: Upstream) -> None:
+        """A connection for it stands: the request goes out."""
+        self.upstream = upstream
+        upstream.carry(self)
+        if upstream.used == 1:
+            self.marks |= _FRESH
+            self.connect = monotonic() - self.sent_at
+        self.exchange.send(self)
+
+    def expire(self, now: float) -> None:
+        """Its deadline has passed."""
+        exchange = self.exchange
+        upstream = self.upstream
+        if upstream is None:
+            self.failed(Cause.CONNECT_TIMEOUT)
+        elif exchange.responded:
+            if upstream.paused:  # it is the client that is slow, and the client has a time-out of its own
+                self.deadline = now + exchange.plane.body_timeout
+            else:
+                self.failed(Cause.TIMEOUT_ROUTE)
+        elif not exchange.body_done:
+            if upstream.stuck_since and now - upstream.stuck_since > exchange.plane.body_timeout:
+                self.failed(Cause.TIMEOUT_ROUTE)
+            else:
+                self.deadline = now + 1.0
+        else:
+            self.failed(Cause.TIMEOUT_ROUTE if now >= exchange.deadline else Cause.TIMEOUT_ATTEMPT)
+
+    def failed(self, cause: Cause) -> None:
+        """It ended without a whole response."""
+        if self.open:
+            now = monotonic()
+            self.reusable = False
+            self.close(cause, 0, now)
+            self.exchange.attempt_failed(self, cause, now)
+
+    def close(self, cause: int, status: int, now: float) -> None:
+        """Ends it, whatever the reason: outcome, balancer, connection. The second call does nothing."""
+        if not self.open:
+            return
+        self.open = False
+        exchange = self.exchange
+        cluster = exchange.cluster
+        lane = self.lane
+        first = self.first_byte
+        marks = self.marks
+        if cause in _CENSORED:
+            marks |= _CENSORED_MARK
+        plane = exchange.plane
+        cluster.balancer.closed(
+            lane, self, now, first - self.sent_at if first else None, classify.verdict(cause, status)
+        )
+        plane.live[lane.slot] = lane.in_flight
+        plane.put(
+            self.sent_at, first or _NAN, now, exchange.number, exchange.bytes_up, self.bytes_down, lane.slot,
+            plane.snapshot_version, self.in_flight, self.propensity, self.connect, self.load_cpu, self.load_app,
+            cluster.index, exchange.route_index, status, self.number, cause, marks, plane.index,
+        )  # fmt: skip
+        upstream = self.upstream
+        if upstream is not None:
+            upstream.release(self.reusable)
+        elif self.connecting is not None and cause != Cause.CLIENT_GONE:
+            self.connecting.cancel()
+
+
+class Exchange:
+    """One request and its response."""
+
+    __slots__ = (
+        "attempt", "attempts", "block", "body_done", "bytes_down", "bytes_up", "client", "cluster", "deadline", "done", "flag",
+        "framed", "free", "fresh", "host", "kept", "kept_bytes", "keep", "method", "number", "plane", "rechunk", "repeatable",
+        "replayable", "request_id", "responded", "route", "route_index", "started", "status", "target", "tried", "tunnelled",
+    )  # fmt: skip
+
+    cluster: ClusterRuntime
+    route: Route
+
+    def __init__(self, client: ClientConnection, head: RequestHead, now: float) -> None:
+        plane = client.plane
+        self.client = client
+        self.plane = plane
+        self.method, self.target, self.host, self.block = head
+        self.started = now
+        self.number = plane.next_number()
+        self.request_id = (client.trusted and head.block.request_id) or b"%b%016x" % (plane.id_prefix, self.number)
+        self.attempt: Attempt | None = None
+        self.attempts = self.free = 0
+        self.tried: tuple[int, ...] = ()
+        self.fresh = False
+        self.body_done = head.block.length == 0
+        self.kept: list[bytes] = []  # the body as it goes out, while it may have to go out again
+        self.kept_bytes = self.bytes_up = self.bytes_down = 0
+        self.framed = head.block.length == CHUNKED
+        self.repeatable = head.method in IDEMPOTENT
+        self.replayable = True
+        self.responded = self.rechunk = self.done = self.tunnelled = False
+        self.keep = not head.block.close
+        self.route_index = 0xFFFF
+        self.status = 0
+        self.flag = "-"
+        self.deadline = math.inf
+
+    # From the client.
+
+    def begin(self, now: float) -> None:
+        """Finds the route and makes the first attempt."""
+        plane = self.plane
+        route = plane.match(self)
+        if route is None:
+            self.refuse(404, "no route matches this request", "NR", counters.REJECT_NO_ROUTE)
+            return
+        self.route = route
+        self.route_index = route.index
+        cluster = plane.clusters[route.cluster]
+        if cluster.in_flight >= cluster.request_limit:
+            self.refuse(503, "too many requests are in flight for this cluster", "UO", counters.OVERFLOW)
+            return
+        self.cluster = cluster
+        cluster.in_flight += 1
+        cluster.budget.deposit()
+        if self.body_done:
+            self.deadline = now + route.timeout
+        self.try_once(now)
+
+    def body(self, data: bytes) -> None:
+        """A piece of the request's body, without its framing."""
+        self.bytes_up += len(data)
+        if self.framed:
+            data = chunk(data)
+        attempt = self.attempt
+        if self.replayable:
+            self.kept.append(data)
+            self.kept_bytes += len(data)
+            if self.kept_bytes > self.plane.buffer_bytes:
+                if attempt is None or attempt.upstream is None:
+                    self.client.hold()  # until there is a connection
+                else:
+                    self.replayable = False
+                    self.kept.clear()
+        if attempt is not None and attempt.upstream is not None:
+            attempt.upstream.write(data)
+
+    def body_end(self, trailers: list[tuple[bytes, bytes]], now: float) -> None:
+        """The request's body is complete."""
+        self.body_done = True
+        self.deadline = now + self.route.timeout
+        attempt = self.attempt
+        if self.framed:
+            data = last_chunk(trailers)
+            if self.replayable:
+                self.kept.append(data)
+            if attempt is not None and attempt.upstream is not None:
+                attempt.upstream.write(data)
+        if attempt is not None and attempt.upstream is not None and not self.responded:
+            attempt.deadline = self._patience(attempt, now)
+
+    def client_gone(self) -> None:
+        """The client's connection is lost."""
+        if self.done:
+            return
+        attempt = self.attempt
+        if attempt is not None:
+            if self.tunnelled:
+                attempt.close(Cause.UPGRADED, 101, monotonic())
+            else:
+                attempt.reusable = False
+                attempt.close(Cause.CLIENT_GONE, attempt.status, monotonic())
+        if not self.tunnelled:
+            self.flag = "DC"
+            self.status = 0
+        self.finish(monotonic())
+
+    def client_error(self, status: int, detail: str, counter: int) -> None:
+        """The client's body broke a rule, or was late."""
+        attempt = self.attempt
+        if attempt is not None:
+            attempt.reusable = False
+            attempt.close(Cause.CLIENT_ERROR, 0, monotonic())
+        if self.responded:
+            self.client.cut()
+            self.finish(monotonic())
+        else:
+            self.refuse(status, detail, "DPE" if status == 400 else "-", counter)
+
+    # Attempts.
+
+    def try_once(self, now: float) -> None:
+        """Makes the next attempt."""
+        cluster = self.cluster
+        balancer = cluster.balancer
+        lane = balancer.pick(now, self.repeatable, self.tried)
+        if lane is None:
+            self.refuse(503, "no endpoint of this cluster can be used", "UH", counters.NO_ENDPOINT)
+            return
+        self.attempts += 1
+        marks = _REPEATABLE if self.repeatable else 0
+        if balancer.explored:
+            marks |= _EXPLORED
+        attempt = self.attempt = Attempt(self, lane, now, balancer.propensity, marks)
+        balancer.sent(lane, attempt, now)
+        plane = self.plane
+        plane.live[lane.slot] = lane.in_flight
+        plane.row[counters.ATTEMPTS] += 1
+        pool = cluster.pools[lane.slot]
+        upstream = None if self.fresh else pool.take()
+        if upstream is not None and not self.repeatable and now - upstream.idle_since > FRESH_ENOUGH:
+            upstream.abort()
+            upstream = None
+        if upstream is not None:
+            attempt.connected(upstream)
+        elif pool.full:
+            attempt.failed(Cause.OVERFLOW)
+        else:
+            attempt.deadline = now + cluster.connect_timeout
+            pool.connect(attempt)
+
+    def send(self, attempt: Attempt) -> None:
+        """Writes the request, as far as there is one, to the attempt's connection."""
+        upstream = attempt.upstream
+        assert upstream is not None
+        head = lines.request_head(self)
+        if self.kept:
+            upstream.write(head + b"".join(self.kept))
+            if self.kept_bytes > self.plane.buffer_bytes:
+                self.replayable = False
+                self.kept.clear()
+                if not upstream.stuck_since:
+                    self.client.go_on()
+        else:
+            upstream.write(head)
+        attempt.deadline = self._patience(attempt, monotonic() if attempt.connect else attempt.sent_at)
+
+    def _patience(self, attempt: Attempt, now: float) -> float:
+        """When to give this attempt up if nothing has come by then."""
+        if not self.body_done:
+            return now + 1.0
+        if not self.repeatable or self.attempts > self.route.retries + self.free:
+            return self.deadline
+        limit = self.route.attempt_timeout or self.cluster.balancer.patience(attempt.lane, now, True)
+        return min(self.deadline, now + limit) if limit > 0.0 else self.deadline
+
+    def _may_go_again(self, slot: int, cause: int, now: float) -> bool:
+        """Whether another attempt follows, and if so, takes what it costs."""
+        if now >= self.deadline or not self.replayable:
+            return False
+        row = self.plane.row
+        if cause == _RESET_IDLE:  # not the endpoint's failure: neither the route's retries nor the budget pay for it
+            row[counters.STALE_REUSED] += 1
+            self.fresh = True
+            self.free += 1
+        elif self.attempts > self.route.retries + self.free:
+            return False
+        elif cause != _OVERFLOW and not self.cluster.budget.withdraw(now):
+            row[counters.RETRY_BUDGET_EXHAUSTED] += 1
+            self.flag = "URX"
+            return False
+        row[counters.RETRIES] += 1
+        self.tried += (slot,)
+        return True
+
+    def attempt_failed(self, attempt: Attempt, cause: Cause, now: float) -> None:
+        """An attempt ended without a whole response: try again, or tell the client."""
+        if self.done:
+            return
+        if self.responded:
+            self.flag = classify.flag(cause)
+            self.client.cut()
+            self.finish(now)
+        elif classify.may_retry(cause, 0, self.repeatable) and self._may_go_again(attempt.lane.slot, cause, now):
+            self.try_once(now)
+        else:
+            flag = self.flag if self.flag != "-" else classify.flag(cause)
+            self.refuse(classify.answer(cause), _DETAILS.get(cause, "the endpoint failed"), flag, None)
+
+    # From the endpoint.
+
+    def reply(self, attempt: Attempt, reply: ReplyHead, data: bytes, now: float, whole: bool) -> bool:
+        """A response's head has come, and with `whole` all of its body. False: it goes no further."""
+        status = reply.status
+        attempt.load_cpu, attempt.load_app = reply.load_cpu, reply.load_app
+        attempt.bytes_down = len(data)
+        route = self.route
+        if not self.body_done or reply.close:
+            attempt.reusable = False
+        if status >= 500 and self.repeatable and status in route.retry_statuses:
+            if self._may_go_again(attempt.lane.slot, _RESPONSE, now):
+                attempt.reusable = attempt.reusable and whole
+                attempt.close(_RESPONSE, status, now)
+                self.try_once(now)
+                return False
+        attempt.status = self.status = status
+        attempt.marks |= _FINAL
+        self.responded = True
+        client = self.client
+        if not self.body_done or self.plane.draining:
+            self.keep = False
+        self.bytes_down = len(data)
+        client.write(lines.reply_head(self, reply) + data)
+        if whole:
+            attempt.close(_RESPONSE, status, now)
+            self.finish(now)
+            return False
+        attempt.deadline = now + self.plane.body_timeout
+        if client.stuck_since and attempt.upstream is not None:
+            attempt.upstream.hold()
+        return True
+
+    def reply_body(self, attempt: Attempt, data: bytes) -> None:
+        """A piece of the response's body, without its framing."""
+        attempt.bytes_down += len(data)
+        self.bytes_down += len(data)
+        self.client.write(chunk(data) if self.rechunk else data)
+
+    def reply_end(self, attempt: Attempt, data: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
+        """The response is complete; `data` is its last piece."""
+        if data:
+            self.reply_body(attempt, data)
+        if self.rechunk:
+            self.client.write(last_chunk(trailers) if trailers else LAST_CHUNK)
+        now = monotonic()
+        if not self.body_done:
+            attempt.reusable = False
+        attempt.close(_RESPONSE, attempt.status, now)
+        self.finish(now)
+
+    def interim(self, reply: ReplyHead) -> None:
+        """A 1xx response: 100 was ours to send, the others go on to clients that can know them."""
+        if reply.status != 100 and self.block.minor == 1 and not self.responded:
+            self.client.write(b"HTTP/1.1 %d%b\r\n%b\r\n" % (reply.status, reply.reason, reply.lines))
+
+    # Tunnels.
+
+    def tunnel(self, attempt: Attempt, reply: ReplyHead, data: bytes) -> None:
+        """The endpoint switched protocols: from here on both sides are pipes."""
+        attempt.status = self.status = 101
+        attempt.marks |= _FINAL
+        attempt.deadline = math.inf
+        attempt.reusable = False
+        self.tunnelled = self.responded = True
+        self.plane.row[counters.UPGRADES] += 1
+        self.client.write(lines.tunnel_head(self, reply) + data)
+        self.client.tunnel()
+
+    def tunnel_eof(self) -> bool:
+        """The endpoint closed its half of a tunnel."""
+        return self.client.send_eof()
+
+    def tunnel_lost(self) -> None:
+        """The endpoint closed a tunnel."""
+        if self.attempt is not None:
+            self.attempt.close(Cause.UPGRADED, 101, monotonic())
+        self.keep = False
+        self.finish(monotonic())
+
+    # The end.
+
+    def refuse(self, status: int, detail: str, flag: str, counter: int | None) -> None:
+        """The gateway answers itself."""
+        if counter is not None:
+            self.plane.row[counter] += 1
+        self.status, self.flag = status, flag
+        if not self.body_done or self.plane.draining:
+            self.keep = False
+        answer = problem(status, detail, self.request_id, close=not self.keep, bodiless=self.method == b"HEAD")
+        self.responded = True
+        self.client.write(answer)
+        self.finish(monotonic())
+
+    def finish(self, now: float) -> None:
+        """Everything has been said."""
+        if self.done:
+            return
+        self.done = True
+        if self.route_index != 0xFFFF and hasattr(self, "cluster"):
+            self.cluster.in_flight -= 1
+        plane = self.plane
+        counters.finished(plane.row, plane.blocks.get(self.route_index, plane.no_block), self.status, now - self.started)
+        if plane.access_log is not None:
+            plane.log_access(self, now)
+        self.kept.clear()
+        self.client.exchange_done(self, now)
+        self.attempt = None
+
+
+_DETAILS: dict[Cause, str] = {
+    Cause.CONNECT_REFUSED: "the endpoint refused the connection",
+    Cause.CONNECT_TIMEOUT: "the endpoint did not accept a connection in time",
+    Cause.CONNECT_FAILED: "the endpoint could not be reached",
+    Cause.RESET_IDLE: "the endpoint closed a connection that was kept open",
+    Cause.RESET: "the endpoint closed the connection without an answer",
+    Cause.TIMEOUT_ATTEMPT: "the endpoint did not answer in time",
+    Cause.TIMEOUT_ROUTE: "the request was not answered in time",
+    Cause.PROTOCOL_ERROR: "the endpoint's answer was not HTTP",
+    Cause.OVERFLOW: "no connection to an endpoint can be had within the limits",
+}

@@ -1,0 +1,98 @@
+"""Header fields as both directions of the data plane treat them: splitting, hop-by-hop names, framing.
+
+Only text that llhttp has accepted in its strict mode comes here, so lines end in CRLF, names are tokens, and there is
+neither folding nor a bare CR, LF or NUL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from adaptive.types import Endpoint
+
+Fields = list[tuple[bytes, bytes, bytes]]  # (lower-case name, value, the line as it came, without CRLF)
+
+# RFC 9110 7.6.1, and names that older software treats so.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-authentication-info",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+# Fields that Connection may not take away: without them the message would mean something else.
+_KEPT_ANYWAY = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"cookie", b"expect"})
+# Fields that may not stand in a trailer (RFC 9110 6.5.1): framing, routing, authentication, controls.
+NOT_IN_TRAILERS = HOP_BY_HOP | {
+    b"content-length",
+    b"content-encoding",
+    b"content-type",
+    b"content-range",
+    b"host",
+    b"authorization",
+    b"cookie",
+    b"set-cookie",
+    b"cache-control",
+    b"expect",
+    b"max-forwards",
+    b"te",
+    b"trailer",
+    b"age",
+    b"date",
+    b"location",
+    b"retry-after",
+    b"vary",
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
+    b"x-request-id",
+}
+_LENGTH = re.compile(rb"\d{1,18}")
+
+
+def split_fields(block: bytes) -> Fields:
+    """The fields of a header block, without its first line and its closing blank line."""
+    found: Fields = []
+    for line in block.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon:
+            found.append((name.lower(), value.strip(b" \t"), line))
+    return found
+
+
+def tokens(values: Iterable[bytes]) -> list[bytes]:
+    """The lower-case members of a comma-separated list field."""
+    return [token.strip(b" \t").lower() for value in values for token in value.split(b",") if token.strip(b" \t")]
+
+
+def dropped_names(connection: list[bytes]) -> frozenset[bytes]:
+    """Names that end at this hop, given the members of Connection."""
+    return HOP_BY_HOP.union(name for name in connection if name not in _KEPT_ANYWAY)
+
+
+def content_length(values: list[bytes]) -> int | None:
+    """The one Content-Length; None where there is none. Raises ValueError for several, or for what is no length."""
+    if not values:
+        return None
+    if len(values) > 1 or not _LENGTH.fullmatch(values[0]):
+        raise ValueError("Content-Length is not one number")
+    return int(values[0])
+
+
+def host_field(endpoint: Endpoint) -> bytes:
+    """The Host of a request that came without one (HTTP/1.0)."""
+    return endpoint.address.encode("ascii", "replace")
+
+
+def changed(lines: Fields, remove: frozenset[bytes], replace: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """The lines that stay when a route removes some names and sets others."""
+    gone = remove.union(name.lower() for name, _ in replace)
+    return [line for name, _, line in lines if name not in gone]

@@ -1,0 +1,235 @@
+"""Request heads: llhttp judges the syntax, the guards below close what it leaves open, and equal blocks are read once.
+
+A head is cut at its first blank line and given to llhttp whole. What llhttp accepts is split by line, checked by the
+guards (one Host, one reading of the length, limits, no dot segments), and turned into a Block: all that follows from
+the header fields alone. Clients send the same fields again and again on a connection, so Blocks are kept by their exact
+bytes; a repeated block costs one comparison, and only the request line is read anew, by a pattern stricter than llhttp.
+
+The guards answer the measured gaps of llhttp (a missing or doubled Host, HTTP/1.0 with Transfer-Encoding, no limits).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import httptools
+
+from adaptive.gateway.fields import Fields, content_length, dropped_names, split_fields, tokens
+
+CHUNKED = -1  # Block.length of a chunked body
+
+# A block longer than this is read each time: memory stays bounded by entries × bytes, 4 MiB a worker.
+CACHED_BLOCK_BYTES = 4096
+CACHED_BLOCKS = 1024
+
+METHODS = frozenset(
+    b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK SEARCH REPORT PURGE".split()
+)
+# RFC 9110 9.2.2.
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
+
+_LINE = re.compile(rb"([A-Z]{3,20}) (/[!-\"$-\[\]-~]*) HTTP/1\.[01]\r\n")
+_ANY_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/(\d)\.(\d)\r\n")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/?[^#]*)", re.IGNORECASE)
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z._-]{0,253}[0-9A-Za-z.])?|[_0-9A-Za-z.-]{1,255})(?::\d{0,5})?")
+_UNSAFE_PATH = re.compile(rb"(?:/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)|\\|%5c|%00", re.IGNORECASE)
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+
+# Fields that are written anew for the endpoint.
+_REWRITTEN = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"expect",
+        b"x-request-id",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"forwarded",
+        b"traceparent",
+        b"tracestate",
+    }
+)
+
+
+class Rejected(Exception):
+    """A request that goes no further: the status it deserves, the counter it falls under, and what was wrong."""
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.reason, self.detail = status, reason, detail
+
+
+class HeadLimits(NamedTuple):
+    """Bounds of a head."""
+
+    header_bytes: int = 65536
+    headers: int = 100
+    uri_bytes: int = 8192
+
+
+class Block:
+    """What follows from a request's header fields alone, whatever its request line says."""
+
+    __slots__ = (
+        "close", "expect", "fields", "forwarded", "host", "kept", "length", "minor", "request_id", "upgrade", "values",
+    )  # fmt: skip
+
+    def __init__(self, minor: int, fields: Fields) -> None:
+        values: dict[bytes, list[bytes]] = {}
+        for name, value, _ in fields:
+            values.setdefault(name, []).append(value)
+        self.minor, self.fields = minor, fields
+        self.host = _host(values.get(b"host", []), minor)
+        self.length = _length(values, minor)
+        connection = tokens(values.get(b"connection", ()))
+        self.close = b"close" in connection or (minor == 0 and b"keep-alive" not in connection)
+        self.expect = _expect(values.get(b"expect", ()), minor)
+        self.upgrade = b""
+        if minor == 1 and b"upgrade" in connection and b"upgrade" in values:
+            self.upgrade = b", ".join(values[b"upgrade"])
+        if self.upgrade and self.length:
+            raise Rejected(400, "bad_request", "a request for an upgrade has a body")
+        gone = dropped_names(connection) | _REWRITTEN
+        self.kept: Fields = [field for field in fields if field[0] not in gone]
+        trace = values.get(b"traceparent", [])
+        if len(trace) == 1 and _TRACEPARENT.fullmatch(trace[0]):
+            self.kept += [field for field in fields if field[0] in (b"traceparent", b"tracestate")]
+        self.forwarded = {
+            name: b", ".join(values[name])
+            for name in (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
+            if name in values
+        }
+        ids = values.get(b"x-request-id", [])
+        self.request_id = ids[0] if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else b""
+        self.values = {name: (b"; " if name == b"cookie" else b", ").join(several) for name, several in values.items()}
+
+    def get(self, name: str) -> str | None:
+        """A field's value by its name in lower case, several joined as the list they stand for."""
+        value = self.values.get(name.encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
+
+
+class RequestHead(NamedTuple):
+    """A request's head, checked. `target` is in origin form (or `*`); `host` is the authority it is meant for."""
+
+    method: bytes
+    target: bytes
+    host: bytes
+    block: Block
+
+
+class _Probe:
+    """Lets llhttp judge a head, and takes nothing from it."""
+
+    def on_headers_complete(self) -> None:
+        """llhttp has read the whole head."""
+
+
+class HeadReader:
+    """Reads request heads within limits, and remembers blocks by their bytes."""
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self.limits = limits
+        self._blocks: dict[bytes, Block] = {}
+
+    def read(self, head: bytes) -> RequestHead:
+        """Checks one head, its closing blank line included. Raises Rejected."""
+        line = _LINE.match(head)
+        if line is not None:
+            block = self._blocks.get(head[line.end() - 10 :])
+            method, target = line.group(1, 2)
+            if block is not None and method in METHODS:
+                self._check_target(target)
+                return RequestHead(method, target, block.host, block)
+        return self._read_anew(head)
+
+    def _read_anew(self, head: bytes) -> RequestHead:
+        any_line = _ANY_LINE.match(head)
+        if any_line is None:
+            raise Rejected(400, "bad_request", "the request line is malformed")
+        method, target, major, minor = any_line.groups()
+        if major != b"1" or minor not in b"01":
+            raise Rejected(505, "bad_request", "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        if len(head) - len(target) > self.limits.header_bytes:
+            raise Rejected(431, "header_too_large", f"the header fields exceed {self.limits.header_bytes} bytes")
+        if len(target) > self.limits.uri_bytes:
+            raise Rejected(414, "uri_too_long", f"the target exceeds {self.limits.uri_bytes} bytes")
+        if method not in METHODS:
+            raise Rejected(501, "bad_request", "the method is not supported")
+        block = self._judge(head, any_line.end(), int(minor))
+        if not target.startswith(b"/"):
+            target, host = _other_form(method, target)
+            if host:  # RFC 9112 3.2.2: the target's authority replaces Host
+                rest = [field for field in block.fields if field[0] != b"host"]
+                block = Block(block.minor, [(b"host", host, b"host: " + host), *rest])
+        elif len(head) <= CACHED_BLOCK_BYTES:
+            if len(self._blocks) >= CACHED_BLOCKS:
+                self._blocks.clear()
+            self._blocks[head[any_line.end() - 10 :]] = block
+        self._check_target(target)
+        return RequestHead(method, target, block.host, block)
+
+    def _judge(self, head: bytes, start: int, minor: int) -> Block:
+        try:
+            httptools.HttpRequestParser(_Probe()).feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise Rejected(400, "bad_request", f"not HTTP: {error}") from None
+        fields = split_fields(head[start:])
+        if len(fields) > self.limits.headers:
+            raise Rejected(431, "header_too_large", f"more than {self.limits.headers} header fields")
+        return Block(minor, fields)
+
+    def _check_target(self, target: bytes) -> None:
+        if len(target) > self.limits.uri_bytes:
+            raise Rejected(414, "uri_too_long", f"the target exceeds {self.limits.uri_bytes} bytes")
+        if b"/." in target or b"%" in target or b"\\" in target or b"#" in target:
+            if b"#" in target:
+                raise Rejected(400, "bad_request", "the target has a fragment")
+            if _UNSAFE_PATH.search(target.partition(b"?")[0]):
+                raise Rejected(400, "bad_request", "the path has dot segments, a backslash or a NUL")
+
+
+def _other_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Origin form and host of a target in absolute or asterisk form."""
+    if target == b"*" and method == b"OPTIONS":
+        return target, b""
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not _HOST.fullmatch(absolute.group(1)):
+        raise Rejected(400, "bad_request", "the target is malformed")
+    path = absolute.group(2)
+    return (path if path.startswith(b"/") else b"/" + path), absolute.group(1).lower()
+
+
+def _host(hosts: list[bytes], minor: int) -> bytes:
+    if len(hosts) > 1 or (minor == 1 and not hosts):
+        raise Rejected(400, "bad_request", "there must be exactly one Host")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise Rejected(400, "bad_request", "Host is malformed")
+    return hosts[0].lower() if hosts else b""
+
+
+def _length(values: dict[bytes, list[bytes]], minor: int) -> int:
+    codings = values.get(b"transfer-encoding")
+    if codings is None:
+        try:
+            return content_length(values.get(b"content-length", [])) or 0
+        except ValueError as error:
+            raise Rejected(400, "bad_request", str(error)) from None
+    if minor == 0 or b"content-length" in values:
+        raise Rejected(400, "bad_request", "Transfer-Encoding with HTTP/1.0 or with Content-Length")
+    if len(codings) != 1 or codings[0].lower() != b"chunked":
+        raise Rejected(501, "bad_request", "the only transfer coding understood is chunked")
+    return CHUNKED
+
+
+def _expect(values: list[bytes] | tuple[()], minor: int) -> bool:
+    if not values or minor == 0:
+        return False
+    if len(values) > 1 or values[0].lower() != b"100-continue":
+        raise Rejected(417, "bad_request", "the only expectation understood is 100-continue")
+    return True

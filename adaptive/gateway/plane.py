@@ -1,0 +1,157 @@
+"""All that the connections of one worker share: configuration in force, clusters, counters, the way to the brain."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from adaptive.config.topology import topology
+from adaptive.gateway.boot import Configuration
+from adaptive.gateway.cluster import ClusterRuntime
+from adaptive.gateway.head import HeadLimits, HeadReader
+from adaptive.gateway.router import Route, RouteTable
+from adaptive.telemetry import counters
+from adaptive.telemetry.board import Board
+from adaptive.telemetry.counters import Counters
+from adaptive.telemetry.ring import Ring
+
+if TYPE_CHECKING:
+    from adaptive.gateway.client import ClientConnection
+    from adaptive.gateway.exchange import Exchange
+
+# Peers whose trust is remembered; one look-up costs some microseconds, and it is made once a connection.
+_PEERS = 4096
+# Bytes of pipelined requests that wait for their turn, for each that may wait.
+_PIPELINED_BYTES = 2048
+# Seconds for which an idle connection may still be used after the drain began.
+DRAIN_IDLE = 1.0
+
+
+class Plane:
+    """The data plane of one worker. Only `configure`, `drain` and the sweeps change it."""
+
+    def __init__(self, index: int, seed: int, epoch: int, board: Board, ring: Ring, counts: Counters) -> None:
+        self.index = index
+        self.seed = seed
+        self.board = board
+        self.put = ring.put
+        self.counters = counts
+        self.row = counts.row(index)
+        self.live = board.live_row(index)
+        self.oldest = board.oldest_row(index)
+        self.clients: set[ClientConnection] = set()
+        self.clusters: list[ClusterRuntime] = []
+        self.by_name: dict[str, ClusterRuntime] = {}
+        self.draining = False
+        self.drain_since = 0.0
+        self.snapshot_version = 0
+        self.access_log: object | None = None
+        # Requests are numbered worker, start of the worker, count: unique as long as a recording is.
+        self._number = ((index & 0xFF) << 56) | ((epoch & 0xFF_FFFF) << 32)
+        self.id_prefix = b"%016x" % (seed & 0xFFFF_FFFF_FFFF_FFFF)
+        self._trust: dict[bytes, bool] = {}
+        self.rejects = {
+            "bad_request": counters.REJECT_BAD_REQUEST,
+            "header_too_large": counters.REJECT_HEADER_TOO_LARGE,
+            "uri_too_long": counters.REJECT_URI_TOO_LONG,
+        }
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        """Puts a configuration in force; requests under way end under the one they began with."""
+        config = configuration.config
+        made = topology(config, configuration.slots, configuration.generation)
+        seed = f"{self.seed}/{self.index}"
+        before: Mapping[str, ClusterRuntime] = self.by_name
+        self.clusters = [
+            ClusterRuntime(self, c, config.clusters[c.name], f"{seed}/{c.name}", now, before.get(c.name)) for c in made.clusters
+        ]
+        self.by_name = {cluster.name: cluster for cluster in self.clusters}
+        for name, cluster in before.items():
+            if name not in self.by_name:
+                cluster.retire(cluster.by_endpoint)
+        self.routes = RouteTable(config)
+        self._simple = self.routes.simple
+        limits, timeouts = config.server.limits, config.server.timeouts
+        self.heads = HeadReader(HeadLimits(limits.header_bytes, limits.headers, limits.uri_bytes))
+        self.body_limit = limits.body_bytes
+        self.buffer_bytes = limits.buffer_bytes
+        self.connection_limit = limits.connections
+        self.pipeline_bytes = limits.pipelined * _PIPELINED_BYTES
+        self.idle_timeout, self.header_timeout = timeouts.idle, timeouts.header
+        self.client_body_timeout = self.body_timeout = timeouts.body
+        self.write_timeout = timeouts.write
+        self.drain_idle = DRAIN_IDLE
+        self.via = config.server.via.encode("ascii")
+        self.via_line = b"via: 1.1 %b\r\n" % self.via if self.via else b""
+        self._networks = [ipaddress.ip_network(network) for network in config.server.trusted]
+        self._trust.clear()
+        self.blocks = {route.index: self.counters.block(route.index) for route in self.routes.routes}
+        self.no_block = self.counters.block(None)
+        self.slots = made.slots
+        self.take_snapshot(force=True)
+
+    def match(self, exchange: Exchange) -> Route | None:
+        """The route of a request."""
+        if self._simple is not None:
+            return self._simple
+        host = exchange.host.decode("latin-1")
+        name, colon, port = host.rpartition(":")
+        if colon and port.isdecimal() or (colon and not port):
+            host = name
+        path = exchange.target.partition(b"?")[0].decode("latin-1")
+        return self.routes.match(exchange.method.decode("latin-1"), host, path, exchange.block.get)
+
+    def next_number(self) -> int:
+        """A number for a request, unique within a run."""
+        self._number += 1
+        return self._number
+
+    def trusts(self, peer: bytes) -> bool:
+        """Whether a peer's X-Forwarded-* may be believed."""
+        known = self._trust.get(peer)
+        if known is None:
+            try:
+                address = ipaddress.ip_address(peer.decode().partition("%")[0])
+            except ValueError:
+                return False
+            known = any(address in network for network in self._networks)
+            if len(self._trust) >= _PEERS:
+                self._trust.clear()
+            self._trust[peer] = known
+        return known
+
+    def take_snapshot(self, force: bool = False) -> None:
+        """Takes the snapshot in force, if it is another one than before."""
+        version = self.board.version()
+        if version <= self.snapshot_version and not force:
+            return
+        snapshot = self.board.read()
+        if snapshot is not None and len(snapshot.weight) <= self.board.slots:
+            self.snapshot_version = snapshot.version & 0xFFFF_FFFF
+            for cluster in self.clusters:
+                cluster.balancer.apply(snapshot)
+
+    def sweep(self, now: float) -> None:
+        """Called every few milliseconds: deadlines, the snapshot, the live counts of the others."""
+        self.take_snapshot()
+        oldest = self.oldest
+        live = self.live
+        others = self.board.others(self.index, self.slots) if self.board.workers > 1 else None
+        for cluster in self.clusters:
+            cluster.sweep(now)
+            if others is not None:
+                cluster.balancer.share(others)
+            for lane in cluster.balancer.lanes:
+                live[lane.slot] = lane.in_flight
+                oldest[lane.slot] = next(iter(lane.outstanding.values())) if lane.outstanding else 0.0
+
+    def sweep_slow(self, now: float) -> None:
+        """Called every half second: slow or idle clients, idle connections."""
+        for client in list(self.clients):
+            client.check(now)
+        for cluster in self.clusters:
+            cluster.sweep_idle(now)
+
+    def log_access(self, exchange: Exchange, now: float) -> None:
+        """Writes a line of the access log."""

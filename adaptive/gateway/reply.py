@@ -1,0 +1,118 @@
+"""Response heads: read once, framed anew for the client.
+
+llhttp judges each head that has not been seen byte for byte before; the guards decide how the body ends (RFC 9112 6.3)
+and which fields go on. A ReplyHead is independent of the request, but for HEAD, which its reader asks about.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import httptools
+
+from adaptive.gateway.fields import Fields, content_length, dropped_names, split_fields, tokens
+
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+CACHED_HEAD_BYTES = 2048
+CACHED_HEADS = 512
+
+# HTTP/1.1 responses are what we forward; an endpoint may answer in 1.0.
+_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)( [\t -~\x80-\xff]*)?\r\n")
+_LOAD_ITEM = re.compile(rb"\"?(cpu_utilization|application_utilization)\"?\s*[=:]\s*(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)")
+# The load report is for the gateway; it is not told on.
+_OURS = frozenset({b"endpoint-load-metrics", b"endpoint-load-metrics-bin", b"content-length", b"x-request-id"})
+
+
+class BadReply(Exception):
+    """What came from an endpoint is no HTTP response that could be passed on safely."""
+
+
+class ReplyHead:
+    """A response's head: status, how its body ends, and the lines that go on to the client."""
+
+    __slots__ = ("close", "kept", "length", "lines", "load_app", "load_cpu", "minor", "prefix", "reason", "status", "upgrade")
+
+    def __init__(self, minor: int, status: int, reason: bytes, fields: Fields) -> None:
+        values: dict[bytes, list[bytes]] = {}
+        for name, value, _ in fields:
+            values.setdefault(name, []).append(value)
+        self.minor, self.status, self.reason = minor, status, reason
+        connection = tokens(values.get(b"connection", ()))
+        self.close = b"close" in connection or (minor == 0 and b"keep-alive" not in connection)
+        self.length = _length(values, minor)
+        self.upgrade = b", ".join(values.get(b"upgrade", ())) if status == 101 else b""
+        gone = dropped_names(connection) | _OURS
+        self.kept: Fields = [field for field in fields if field[0] not in gone]
+        self.lines = b"".join(line + b"\r\n" for _, _, line in self.kept)
+        self.load_cpu, self.load_app = load_report(values.get(b"endpoint-load-metrics", ()))
+        self.prefix = b""  # what `lines.reply_head` made of it
+
+    def bodiless(self, head_request: bool) -> bool:
+        """Whether no body follows, whatever the fields say (RFC 9110 6.4.1)."""
+        return head_request or self.status in (204, 304) or self.status < 200
+
+
+class ReplyReader:
+    """Reads response heads within a limit, and remembers them by their bytes."""
+
+    def __init__(self, header_bytes: int = 65536, headers: int = 200) -> None:
+        self.header_bytes, self.headers = header_bytes, headers
+        self._heads: dict[bytes, ReplyHead] = {}
+
+    def read(self, head: bytes) -> ReplyHead:
+        """Checks one head, its closing blank line included. Raises BadReply."""
+        known = self._heads.get(head)
+        if known is not None:
+            return known
+        found = self._read_anew(head)
+        if len(head) <= CACHED_HEAD_BYTES:
+            if len(self._heads) >= CACHED_HEADS:
+                self._heads.clear()
+            self._heads[head] = found
+        return found
+
+    def _read_anew(self, head: bytes) -> ReplyHead:
+        line = _LINE.match(head)
+        if line is None:
+            raise BadReply("the status line is malformed")
+        if len(head) > self.header_bytes:
+            raise BadReply(f"the head exceeds {self.header_bytes} bytes")
+        try:
+            httptools.HttpResponseParser(self).feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise BadReply(f"not HTTP: {error}") from None
+        fields = split_fields(head[line.end() :])
+        if len(fields) > self.headers:
+            raise BadReply(f"more than {self.headers} header fields")
+        minor, status, reason = line.groups()
+        return ReplyHead(int(minor), int(status), reason or b" ", fields)
+
+
+def _length(values: dict[bytes, list[bytes]], minor: int) -> int:
+    codings = values.get(b"transfer-encoding")
+    if codings is not None:
+        if minor == 0 or b"content-length" in values or [c.lower() for c in codings] != [b"chunked"]:
+            raise BadReply("the body's framing is ambiguous")
+        return CHUNKED
+    try:
+        length = content_length(values.get(b"content-length", []))
+    except ValueError as error:
+        raise BadReply(str(error)) from None
+    return UNTIL_CLOSE if length is None else length
+
+
+def load_report(values: list[bytes] | tuple[()]) -> tuple[float, float]:
+    """CPU and application utilisation from an `endpoint-load-metrics` header (ORCA, in TEXT or JSON form); NaN where absent."""
+    cpu = app = math.nan
+    for value in values:
+        for name, number in _LOAD_ITEM.findall(value):
+            if name == b"cpu_utilization":
+                cpu = float(number)
+            else:
+                app = float(number)
+    return cpu, app

@@ -1,0 +1,180 @@
+"""A worker process: the event loop around the data plane.
+
+It takes its first configuration from the control channel, accepts on the inherited sockets, and does what the
+supervisor says: another configuration, drain, stop. Without a supervisor it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import ssl
+
+import uvloop
+
+from adaptive import clock
+from adaptive.config.server import ListenerTLS
+from adaptive.gateway import parent
+from adaptive.gateway.boot import Configuration, WorkerBoot
+from adaptive.gateway.channel import Channel, Message, open_channel
+from adaptive.gateway.client import ClientConnection
+from adaptive.gateway.plane import Plane
+from adaptive.telemetry.board import Board
+from adaptive.telemetry.counters import Counters
+from adaptive.telemetry.ring import Ring
+
+log = logging.getLogger(__name__)
+
+# Deadlines, the snapshot and the other workers' counts are looked at this often. A quarter of a tick: a decision of the
+# brain reaches the picks after 12 ms on average; the sweep itself costs some microseconds.
+SWEEP = 0.025
+SWEEP_SLOW = 0.5
+# Seconds for which new connections are still accepted after the drain began: clients and load balancers need a moment to
+# see that readiness failed.
+DRAIN_ACCEPT = 0.5
+
+
+class Worker:
+    """The shell of one worker."""
+
+    def __init__(self, boot: WorkerBoot) -> None:
+        self.boot = boot
+        self.board = Board.attach(boot.board_fd)
+        self.counters = Counters.attach(boot.counters_fd)
+        epoch = int(clock.wall()) & 0xFF_FFFF
+        self.plane = Plane(boot.index, boot.seed, epoch, self.board, Ring.attach(boot.ring_fd), self.counters)
+        self.plane.id_prefix = os.urandom(8).hex().encode()
+        self.channel: Channel | None = None
+        self.servers: list[asyncio.Server] = []
+        self.contexts: dict[int, ssl.SSLContext] = {}
+        self.over: asyncio.Future[None] | None = None
+        self._due = 0.0
+        self._slow_due = 0.0
+        self._listening = False
+        self._drained = False
+
+    async def run(self) -> int:
+        """Serves until told otherwise."""
+        loop = asyncio.get_running_loop()
+        self.over = loop.create_future()
+        self.channel = await open_channel(self.boot.channel_fd, self._message, self._stop)
+        self._due = clock.monotonic() + SWEEP
+        loop.call_later(SWEEP, self._sweep)
+        await self.over
+        for server in self.servers:
+            server.close()
+        return 0
+
+    def _stop(self) -> None:
+        if self.over is not None and not self.over.done():
+            self.over.set_result(None)
+
+    def _message(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "configure":
+            asyncio.get_running_loop().create_task(self._configure(Configuration.of(message)))
+        elif kind == "drain":
+            asyncio.get_running_loop().create_task(self._drain(float(message["seconds"])))
+        elif kind == "stop":
+            self._stop()
+
+    def _send(self, message: Message) -> None:
+        if self.channel is not None:
+            self.channel.send(message)
+
+    async def _configure(self, configuration: Configuration) -> None:
+        try:
+            contexts = {
+                index: context
+                for index, listener in enumerate(configuration.config.listen)
+                if (context := server_context(listener.tls)) is not None
+            }
+            self.plane.configure(configuration, clock.monotonic())
+        except Exception as error:  # whatever it is, the configuration in force stays
+            log.exception("configuration %d cannot be put in force", configuration.generation)
+            self._send({"type": "failed", "generation": configuration.generation, "error": str(error)})
+            return
+        self.contexts.update(contexts)
+        if not self._listening:
+            self._listening = True
+            for fd, index in self.boot.listeners:
+                await self._listen(fd, index)
+            gc.collect()
+            gc.freeze()
+            # Requests leave no cycles behind; what little there is can wait.
+            gc.set_threshold(50_000, 20, 20)
+            self._send({"type": "ready"})
+        self._send({"type": "configured", "generation": configuration.generation})
+
+    async def _listen(self, fd: int, index: int) -> None:
+        plane = self.plane
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        context = self.contexts.get(index)
+        scheme = b"https" if context else b"http"
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: ClientConnection(plane, scheme), sock=sock, ssl=context, backlog=4096)
+        self.servers.append(server)
+
+    def _sweep(self) -> None:
+        now = clock.monotonic()
+        plane = self.plane
+        lag = max(0.0, now - self._due)
+        self.board.beat(self.boot.index, now, lag)
+        if self._listening:
+            plane.sweep(now)
+            if now >= self._slow_due:
+                self._slow_due = now + SWEEP_SLOW
+                plane.sweep_slow(now)
+        self._due = clock.monotonic() + SWEEP
+        asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+
+    async def _drain(self, seconds: float) -> None:
+        """Stops accepting after a moment, and waits for what is under way."""
+        if self.plane.draining:
+            return
+        self.plane.draining = True
+        self.plane.drain_since = clock.monotonic()
+        deadline = self.plane.drain_since + seconds
+        await asyncio.sleep(min(DRAIN_ACCEPT, seconds))
+        for server in self.servers:
+            server.close()
+        while self.plane.clients and clock.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        self._send({"type": "drained", "cut": len(self.plane.clients)})
+
+
+def server_context(config: ListenerTLS | None) -> ssl.SSLContext | None:
+    """The server's side of TLS, choosing the certificate by SNI. Raises OSError and ssl.SSLError for unusable files."""
+    if config is None:
+        return None
+    by_name: dict[str, ssl.SSLContext] = {}
+    default: ssl.SSLContext | None = None
+    for certificate in config.certificates:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3 if config.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate.cert, certificate.key)
+        context.set_alpn_protocols(["http/1.1"])
+        by_name.update(dict.fromkeys(certificate.names, context))
+        if default is None or not certificate.names:
+            default = context
+    assert default is not None
+
+    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        name = (name or "").lower()
+        chosen = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+        if chosen is not None:
+            connection.context = chosen
+
+    default.sni_callback = choose  # type: ignore[assignment]
+    return default
+
+
+def run(boot: WorkerBoot) -> int:
+    """Runs one worker until it is told to stop; returns its exit code."""
+    parent.follow(boot.parent)
+    parent.leave_signals_to_the_supervisor()
+    return uvloop.run(Worker(boot).run())
