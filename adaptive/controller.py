@@ -1,0 +1,260 @@
+"""The control loop as a state machine: events in, commands out, changed only by `handle`.
+
+A tick goes: windows → rule → model → ladder → guard → weights → Snapshot. Events carry their own time, so that a log of
+them fed to a fresh Controller gives the same commands. A Snapshot is published when something changed, and every
+HEARTBEAT seconds, so that its age shows that the brain lives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from adaptive.policy import account, rule
+from adaptive.policy.guard import Observer
+from adaptive.policy.steering import Steering
+from adaptive.stats import CONNECT, LOG_MICRO, MEASURED, MICROSECONDS, OK, STATUS, Stats
+from adaptive.types import (
+    ClusterEntry,
+    Command,
+    Event,
+    Health,
+    HealthChecked,
+    InFlightSeen,
+    ObserverSeen,
+    OutcomesSeen,
+    Overridden,
+    Publish,
+    Reconfigured,
+    Snapshot,
+    Tick,
+    Topology,
+    TrustChanged,
+)
+from models.columns import Observed, Peers
+from models.labels import Evidence
+from models.learner import Learner
+from models.online import OnlinePredictor
+from models.predictor import Predictor
+
+HEARTBEAT = 1.0  # seconds
+TYPICAL_STEP = 0.1  # relative change of a cluster's typical latency that is worth a Snapshot
+LEAST_MEASURED = 5  # latencies within 1 s whose mean says how an endpoint bears its load
+# Probabilities between two of these steps are the same to the data plane, and not worth a Snapshot by themselves.
+PROBABILITY_STEPS = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
+_FAILURES = slice(CONNECT, STATUS + 1)
+
+
+class ModelSettings(Protocol):
+    """What the Controller reads of the configuration's model section."""
+
+    @property
+    def horizon(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def explore(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The same, with the defaults of the configuration."""
+
+    horizon: float = 2.0
+    seed: int = 0
+    enabled: bool = True
+    explore: float = 0.004
+
+
+class Controller:
+    """The brain's decisions. `predictor` None means a fresh OnlinePredictor, where the settings enable the model."""
+
+    def __init__(
+        self, topology: Topology, settings: ModelSettings | None = None, predictor: Predictor | None = None
+    ) -> None:
+        self.settings: ModelSettings = settings or Settings()
+        self.at: float | None = None
+        self.version = 0
+        self.published_at = -math.inf
+        self.observer = Observer()
+        self.was_blind = False
+        self.learner: Learner | None = None
+        if self.settings.enabled:
+            made = predictor if predictor is not None else OnlinePredictor(seed=self.settings.seed)
+            self.learner = Learner(made, self.settings.horizon)
+        self._lay_out(topology, 0.0)
+
+    def handle(self, event: Event) -> list[Command]:
+        """Takes one event; returns what follows from it. Events go in order of their time."""
+        if self.at is None:
+            self.at = event.at
+            self._lay_out(self.topology, event.at)
+        at = self.at = max(event.at, self.at)
+        match event:
+            case Tick():
+                return self._tick(at)
+            case OutcomesSeen():
+                self.stats.fold(event.rows, at)
+            case InFlightSeen():
+                self.stats.saw_live(event.in_flight, event.oldest)
+            case ObserverSeen():
+                self.observer.saw(at, event.lag, event.lost)
+            case HealthChecked():
+                if event.ok or not self.observer.blind(at):
+                    self.stats.saw_check(event.slot, event.ok, event.seconds)
+            case Overridden():
+                moved = self.steering.override(at, event, self.stats)
+                return [*moved, self._publish(at)]
+            case Reconfigured():
+                return self._reconfigure(at, event.topology)
+        return []
+
+    def report(self) -> dict[str, Any]:
+        """Every cluster and endpoint as it stands, JSON-able: for /clusters and the metrics."""
+        return account.report(self._scene())
+
+    def explain(self, cluster: str, address: str) -> dict[str, Any]:
+        """Why one endpoint has its state and weight. KeyError where there is no such endpoint."""
+        for state in self.steering.clusters:
+            for member in state.cluster.members:
+                if state.cluster.name == cluster and member.endpoint.address == address:
+                    return account.explain(self._scene(), state, member)
+        raise KeyError(f"{cluster}/{address}")
+
+    def _scene(self) -> account.Scene:
+        at = self.at if self.at is not None else 0.0
+        self.stats.advance(at)
+        seen = self.stats.observed(at)
+        judged = rule.judge(seen, self.peers, self.errors, self.latency, self.requests, self.checked)
+        blind = self.observer.blind(at)
+        return account.Scene(at, self.stats, self.steering, seen, judged, self.probability, self.learner, blind)
+
+    def _lay_out(self, topology: Topology, at: float) -> None:
+        """Makes every column anew for a topology."""
+        self.topology = topology
+        n = topology.slots
+        cluster = np.full(n, -1, dtype=np.int64)
+        self.errors, self.latency = np.full(n, 0.05), np.full(n, np.nan)
+        self.requests, self.checked, self.predicts = (np.zeros(n, dtype=bool) for _ in range(3))
+        for c in topology.clusters:
+            slots = [m.slot for m in c.members]
+            cluster[slots] = c.index
+            self.errors[slots] = min(max(c.objective_errors, 0.001), 0.5)
+            self.latency[slots] = c.objective_latency if c.objective_latency is not None else np.nan
+            self.requests[slots] = c.policy == "adaptive"
+            self.checked[slots] = c.health_checked
+            self.predicts[slots] = c.predict and c.policy == "adaptive"
+        self.peers = Peers(cluster, len(topology.clusters))
+        self.stats = Stats(n, cluster >= 0, at)
+        self.steering = Steering(topology, at)
+        self.probability = np.full(n, np.nan)
+        self.published: tuple[object, ...] = ()
+
+    def _reconfigure(self, at: float, topology: Topology) -> list[Command]:
+        """Takes over a new topology; endpoints that stay keep their windows, state and weight."""
+        stats, steering = self.stats, self.steering
+        self._lay_out(topology, at)
+        old, new = steering.members, self.steering.members
+        stay = [slot for slot, m in new.items() if slot in old and old[slot].endpoint == m.endpoint]
+        self.stats.adopt(stats, stay)
+        self.steering.adopt(steering, stay)
+        if self.learner is not None:
+            self.learner.forget()
+        return [self._publish(at)]
+
+    def _tick(self, at: float) -> list[Command]:
+        stats = self.stats
+        commands: list[Command] = [*self.steering.expire(at, stats)]
+        stats.advance(at)
+        blind = self.observer.blind(at)
+        if self.was_blind and not blind:
+            stats.forget()
+        self.was_blind = bool(blind)
+        quiet = stats.empty and not stats.checks_failed.any() and not stats.in_flight.any()
+        if not quiet or self.steering.watched.any():
+            self._learn_load()
+            seen = stats.observed(at)
+            judged = rule.judge(seen, self.peers, self.errors, self.latency, self.requests, self.checked)
+            commands += self._predict(at, seen, judged, blind)
+            commands += self.steering.steer(at, stats, seen, judged, self.probability, blind)
+        if commands or at - self.published_at >= HEARTBEAT or self._essence() != self.published:
+            commands.append(self._publish(at))
+        return commands
+
+    def _learn_load(self) -> None:
+        """Capacities, and each cluster's typical latency."""
+        stats = self.stats
+        last, few = stats.sums[0], stats.sums[0, MEASURED] < LEAST_MEASURED
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = last[MICROSECONDS] / (last[MEASURED] * 1e6)
+            usual = np.exp(stats.sums[1, LOG_MICRO] / (stats.sums[1, MEASURED] * 1e6)) / 1e6
+        failing = last[_FAILURES].sum(axis=0) * 5 > last[OK]
+        served = last[OK].astype(np.float64)
+        self.steering.capacity.learn(stats.now, served, np.where(few, np.nan, mean), failing)
+        usual[self.steering.health >= Health.CANARY] = np.nan
+        for state, value in zip(self.steering.clusters, self.peers.median(usual).tolist(), strict=True):
+            if not math.isnan(value) and abs(value - state.typical) > TYPICAL_STEP * state.typical:
+                state.typical = value
+                stats.typical[state.slots] = value
+
+    def _predict(self, at: float, seen: Observed, judged: rule.Judgement, blind: str) -> list[Command]:
+        """Asks the model, teaches it what it may know by now, and passes clusters between it and the rule."""
+        if self.learner is None:
+            for state in self.steering.clusters:
+                state.reason = "the model is switched off"
+            return []
+        totals, failures = self.stats.totals, self.stats.totals[_FAILURES].sum(axis=0)
+        evidence = Evidence(
+            totals[OK] + failures, failures, totals[MEASURED], totals[LOG_MICRO] / 1e6, judged.stalled > 0
+        )
+        shown = (self.steering.health < Health.CANARY) & (not blind)
+        raw = self.learner.step(at, seen, self.peers, evidence, judged.suspicion, shown, self.errors, self.latency)
+        commands: list[Command] = []
+        used = self.predicts & shown
+        for state in self.steering.clusters:
+            trusted, reason = self.learner.trusted(at, state.cluster.index)
+            if not (state.cluster.predict and state.cluster.policy == "adaptive"):
+                trusted, reason = False, "prediction is switched off for this cluster"
+            if state.fallback == trusted:
+                commands.append(TrustChanged(at, state.cluster.name, not trusted, reason))
+            state.fallback, state.reason = not trusted, reason
+            if not trusted:
+                used[state.slots] = False
+        self.probability = np.where(used, raw, np.nan)
+        return commands
+
+    def _essence(self) -> tuple[object, ...]:
+        """All of a Snapshot that is worth publishing at once when it changes."""
+        steps = np.searchsorted(PROBABILITY_STEPS, self.probability)
+        states = [(state.panic, state.fallback, state.typical) for state in self.steering.clusters]
+        return self.steering.weight.tobytes(), self.steering.health.tobytes(), steps.tobytes(), tuple(states)
+
+    def _publish(self, at: float) -> Publish:
+        """The Snapshot of this moment."""
+        self.version += 1
+        self.published_at, self.published = at, self._essence()
+        n = self.topology.slots
+        snapshot = Snapshot(
+            version=self.version,
+            at=at,
+            generation=self.topology.generation,
+            weight=self.steering.weight.tolist(),
+            health=self.steering.health.tolist(),
+            probability=self.probability.tolist(),
+            limit=[0] * n,
+            hedge_delay=[0.0] * n,
+            attempt_timeout=[0.0] * n,
+            clusters=[
+                ClusterEntry(state.panic, state.fallback, self.settings.explore, state.typical)
+                for state in self.steering.clusters
+            ],
+        )
+        wrong = snapshot.inconsistencies(self.topology)
+        if wrong:
+            raise AssertionError(f"an inconsistent snapshot was about to be published: {'; '.join(wrong)}")
+        return Publish(snapshot)

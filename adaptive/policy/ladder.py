@@ -1,0 +1,151 @@
+"""The action ladder of one endpoint: full → lowered → canary → ejected → canary → full.
+
+A state machine that proposes and, once the guard has agreed, moves. Down needs evidence that lasts: doubt lowers, solid
+evidence makes a canary, a canary that fails too is ejected. Up needs time and, where any traffic comes, success; an
+endpoint with no requests relies on its health checks. The time to stay down doubles with each relapse and heals with
+calm, so that a flapping endpoint settles at the bottom and one bad minute is forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from adaptive.types import Health
+
+# Suspicion that lowers, and below which an endpoint may return. Far apart: in between nothing moves.
+LOWER, RAISE = 0.5, 0.2
+PREDICTED, CLEARED = 0.6, 0.3  # the same for the model's probability; lowering only, never ejecting
+CERTAIN = 0.9  # suspicion that lowers at once
+DOUBT_TICKS = 2  # in a row for suspicion: one late batch of rows is not a trend
+PREDICTED_TICKS = 3  # in a row for a prediction, which has no failed request to show
+CANARY_AFTER = 0.3  # seconds of solid evidence after lowering: three ticks
+EJECT_AFTER = 1.0  # seconds as a canary before it may be ejected
+LOWERED_HOLD, EJECTED_HOLD, PATIENCE = 2.0, 3.0, 5.0  # seconds at first; each doubles with the level
+LEVELS = 5  # most doublings: 32 × 3 s, about a minute and a half
+HEAL = 30.0  # seconds of full service after which one doubling is taken back
+PROOF = 5  # successes of a canary, with no failure since the last, that earn a return
+RECHECK = 0.5  # seconds ejected before checks that turned from failing to passing earn a trial
+HEALTHY_CHECKS = 2
+
+
+class Sight(NamedTuple):
+    """What the ladder sees of its endpoint at one tick."""
+
+    suspicion: float
+    solid: bool
+    probability: float  # NaN: the model abstains or is not trusted
+    attempts: int  # totals since the start, with failures among them
+    failures: int
+    streak: int
+    checks_failed: int
+    checks_passed: int
+    evidence: str
+
+
+class Move(NamedTuple):
+    """A proposal."""
+
+    to: Health
+    reason: str
+
+
+@dataclass(slots=True)
+class Rung:
+    """Where an endpoint stands. `propose` changes nothing but its counters; `move` changes the state."""
+
+    health: Health = Health.HEALTHY
+    since: float = 0.0
+    reason: str = "no evidence against it"
+    level: int = 0  # doublings of the time to stay down
+    calm: float = 0.0  # since when it has been healing
+    doubted: int = 0  # ticks in a row above a threshold
+    predicted: int = 0
+    solid_since: float = -1.0
+    attempts: int = 0  # totals at the last move
+    failures: int = 0
+    checks_failed: bool = False  # while ejected
+    returned: float = float("-inf")  # when it last came back to full
+    history: list[tuple[float, Health, Health, str]] = field(default_factory=list)
+
+    def propose(self, at: float, sight: Sight) -> Move | None:
+        """Where it should go now, or None."""
+        self.doubted = self.doubted + 1 if sight.suspicion >= LOWER else 0
+        self.predicted = self.predicted + 1 if sight.probability >= PREDICTED else 0
+        if not sight.solid:
+            self.solid_since = -1.0
+        elif self.solid_since < 0:
+            self.solid_since = at
+        match self.health:
+            case Health.HEALTHY:
+                return self._full(at, sight)
+            case Health.DEGRADED:
+                return self._lowered(at, sight)
+            case Health.CANARY:
+                return self._canary(at, sight)
+            case Health.EJECTED:
+                return self._ejected(at, sight)
+        return None
+
+    def move(self, at: float, to: Health, reason: str, attempts: int, failures: int) -> None:
+        """Takes the move. Lowering and ejecting raise the level; the history keeps the last ten."""
+        if to == Health.EJECTED or (to == Health.DEGRADED and self.health == Health.HEALTHY):
+            self.level = min(self.level + 1, LEVELS)
+        if to == Health.HEALTHY:
+            self.returned = self.calm = at
+        self.history = [*self.history[-9:], (at, self.health, to, reason)]
+        self.health, self.since, self.reason = to, at, reason
+        self.attempts, self.failures = attempts, failures
+        self.doubted = self.predicted = 0
+        self.checks_failed = False
+
+    def hold(self, base: float) -> float:
+        """Seconds to stay, at the present level."""
+        return float(base * 2 ** max(self.level - 1, 0))
+
+    def _full(self, at: float, sight: Sight) -> Move | None:
+        if self.level and at - self.calm >= HEAL:
+            self.level, self.calm = self.level - 1, at
+        if self.doubted >= DOUBT_TICKS or sight.suspicion >= CERTAIN:
+            return Move(Health.DEGRADED, sight.evidence or f"suspicion {sight.suspicion:.2f}")
+        if self.predicted >= PREDICTED_TICKS:
+            return Move(Health.DEGRADED, f"predicted to fail with probability {sight.probability:.2f}")
+        return None
+
+    def _lowered(self, at: float, sight: Sight) -> Move | None:
+        if self.solid_since >= 0 and at - max(self.solid_since, self.since) >= CANARY_AFTER:
+            return Move(Health.CANARY, sight.evidence or "solid evidence against it")
+        calm = sight.suspicion < RAISE and not sight.probability >= CLEARED
+        if calm and at - self.since >= self.hold(LOWERED_HOLD):
+            return Move(Health.HEALTHY, f"no evidence against it, {at - self.since:.0f} s after it was lowered")
+        return None
+
+    def _canary(self, at: float, sight: Sight) -> Move | None:
+        tried, failed = sight.attempts - self.attempts, sight.failures - self.failures
+        stayed = at - self.since
+        lost = failed >= 2 and failed * 2 > tried
+        dead = sight.solid and (failed > 0 or sight.streak >= PROOF or tried == 0)
+        if stayed >= EJECT_AFTER and (lost or dead):
+            return Move(Health.EJECTED, sight.evidence or f"{failed} of {tried} trial requests failed")
+        if sight.solid or sight.checks_failed:
+            return None
+        if tried - failed >= PROOF and failed * 5 <= tried and sight.streak == 0 and sight.suspicion < LOWER:
+            return Move(Health.HEALTHY, f"{tried - failed} of {tried} trial requests succeeded")
+        if failed or sight.suspicion >= RAISE:
+            return None
+        passing = sight.checks_passed >= HEALTHY_CHECKS
+        if stayed >= self.hold(LOWERED_HOLD if passing else PATIENCE):
+            how = "and its health checks pass" if passing else "and nothing else speaks against it"
+            return Move(Health.HEALTHY, f"no trial request failed in {stayed:.0f} s {how}")
+        return None
+
+    def _ejected(self, at: float, sight: Sight) -> Move | None:
+        stayed = at - self.since
+        if sight.checks_failed:
+            self.checks_failed = True
+            return None
+        if self.checks_failed and sight.checks_passed >= HEALTHY_CHECKS and stayed >= RECHECK:
+            return Move(Health.CANARY, "its health checks pass again")
+        if stayed >= self.hold(EJECTED_HOLD):
+            return Move(Health.CANARY, f"ejected for {stayed:.0f} s, to be tried again")
+        return None

@@ -1,0 +1,232 @@
+"""Ladder, guard and weights of every endpoint together: what the slow loop has decided so far, and its next round."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaptive.policy import guard, ladder, rule, weights
+from adaptive.stats import CONNECT, OK, STATUS, Stats
+from adaptive.types import Cluster, Health, Member, Moved, Overridden, Topology
+from models.columns import Floats, Ints, Observed
+
+_FAILURES = slice(CONNECT, STATUS + 1)
+RELOOK = 60.0  # seconds after a return for which an endpoint's weight is still looked at
+
+
+@dataclass(slots=True)
+class ClusterState:
+    """What is decided for one cluster."""
+
+    cluster: Cluster
+    slots: Ints
+    place: dict[int, int]  # slot → position among the members
+    panic: bool = False
+    fallback: bool = True
+    reason: str = "no data yet"
+    typical: float = 0.0  # seconds; 0: not known yet
+    guarded: str = ""  # what the guard refused last
+    guarded_at: float = -math.inf
+
+
+class Steering:
+    """Columns (slots,) of health and weight, and the state machines behind them."""
+
+    def __init__(self, topology: Topology, at: float) -> None:
+        self.members: dict[int, Member] = {m.slot: m for c in topology.clusters for m in c.members}
+        self.clusters = [
+            ClusterState(
+                c,
+                np.array([m.slot for m in c.members], dtype=np.int64),
+                {m.slot: i for i, m in enumerate(c.members)},
+            )
+            for c in sorted(topology.clusters, key=lambda c: c.index)
+        ]
+        self.cluster = np.full(topology.slots, -1, dtype=np.int64)  # index of each slot's cluster
+        for state in self.clusters:
+            self.cluster[state.slots] = state.cluster.index
+        self.full = np.ones(topology.slots, dtype=np.int64)
+        for slot, member in self.members.items():
+            self.full[slot] = weights.full(member.weight)
+        self.weight = self.full.copy()
+        self.health = np.zeros(topology.slots, dtype=np.int64)
+        self.rungs = {slot: ladder.Rung(since=at) for slot in self.members}
+        self.capacity = guard.Capacity(topology.slots)
+        self.overrides: dict[int, Overridden] = {}
+        self.refusals: dict[int, tuple[float, str]] = {}  # slot → when and what the guard refused it last
+        self.watched = np.zeros(topology.slots, dtype=bool)
+
+    def adopt(self, old: Steering, stay: list[int]) -> None:
+        """Takes over what an older one knows of the endpoints in the slots `stay`."""
+        for slot in stay:
+            self.rungs[slot] = old.rungs[slot]
+            self.health[slot] = old.health[slot]
+            self.weight[slot] = max(1, round(old.weight[slot] / old.full[slot] * self.full[slot]))
+            self.watched[slot] = True
+        self.capacity.adopt(old.capacity, stay)
+        self.overrides = {slot: o for slot, o in old.overrides.items() if slot in stay}
+        before = {state.cluster.name: state for state in old.clusters}
+        for state in self.clusters:
+            same = before.get(state.cluster.name)
+            if same is not None:
+                state.typical, state.fallback, state.reason = same.typical, same.fallback, same.reason
+            self._panic(state)
+
+    def steer(
+        self, at: float, stats: Stats, seen: Observed, judged: rule.Judgement, probability: Floats, blind: str
+    ) -> list[Moved]:
+        """One round over every endpoint that is worth a look."""
+        doubt = np.fmax(judged.suspicion, probability)
+        watched = (doubt >= ladder.RAISE) | judged.solid
+        watched &= stats.member
+        look = np.flatnonzero(watched | self.watched)
+        self.watched = watched
+        moved: list[Moved] = []
+        if len(look):
+            clusters = self.cluster[look]
+            for index in np.unique(clusters).tolist():
+                part = look[clusters == index]
+                moved += self._cluster(at, self.clusters[index], part.tolist(), stats, seen, judged, probability, blind)
+        return moved
+
+    def _cluster(
+        self,
+        at: float,
+        state: ClusterState,
+        look: list[int],
+        stats: Stats,
+        seen: Observed,
+        judged: rule.Judgement,
+        probability: Floats,
+        blind: str,
+    ) -> list[Moved]:
+        """Ladder and guard for the endpoints of one cluster."""
+        slots = state.slots
+        doubt = np.fmax(judged.suspicion, probability)
+        badness = np.where(judged.useless[slots], guard.USELESS, doubt[slots]).tolist()
+        moves: dict[int, ladder.Move] = {}
+        wishes: list[guard.Wish] = []
+        for slot in look:
+            if slot in self.overrides:
+                continue
+            move = self.rungs[slot].propose(at, _sight(slot, stats, seen, judged, probability))
+            if move is None:
+                continue
+            i = state.place[slot]
+            moves[i] = move
+            if move.to > self.health[slot]:
+                wishes.append(guard.Wish(i, move.to, badness[i], bool(judged.useless[slot])))
+        moves = self._guarded(at, state, moves, wishes, badness, stats, blind)
+        moved = [self._move(at, int(slots[i]), move, stats) for i, move in sorted(moves.items())]
+        for slot in {*look, *(int(slots[i]) for i in moves)}:
+            rung = self.rungs[slot]
+            if slot not in self.overrides:
+                self.weight[slot] = weights.weigh(
+                    rung, self.members[slot].weight, float(doubt[slot]), int(self.weight[slot]), at
+                )
+            self.watched[slot] |= (
+                rung.health != Health.HEALTHY
+                or rung.level > 0
+                or rung.doubted > 0
+                or rung.predicted > 0
+                or at - rung.returned < RELOOK
+            )
+        if moves:
+            self._panic(state)
+        return moved
+
+    def _guarded(
+        self,
+        at: float,
+        state: ClusterState,
+        moves: dict[int, ladder.Move],
+        wishes: list[guard.Wish],
+        badness: list[float],
+        stats: Stats,
+        blind: str,
+    ) -> dict[int, ladder.Move]:
+        """The moves that the guard lets pass, and those that it adds. Its refusals are kept for the operator."""
+        slots = state.slots
+        health = [Health(h) for h in self.health[slots].tolist()]
+        if not wishes and Health.DEGRADED not in health:
+            return moves
+        last = stats.sums[0][:, slots]
+        load = guard.Load(
+            [member.weight for member in state.cluster.members],
+            float(last[OK].sum() + last[_FAILURES].sum()),
+            self.capacity.estimate(slots).tolist(),
+        )
+        ruling = guard.rule(load, health, badness, wishes, blind)
+        for i, reason in ruling.refused.items():
+            text = f"{moves.pop(i).to.name} refused: {reason}"
+            self.refusals[int(slots[i])] = (at, text)
+            state.guarded_at, state.guarded = at, f"{state.cluster.members[i].endpoint.address}: {text}"
+        for i in ruling.recalled:
+            if i not in moves and int(slots[i]) not in self.overrides:
+                moves[i] = ladder.Move(Health.HEALTHY, "called back: the rest is overloaded without it")
+        return moves
+
+    def _move(self, at: float, slot: int, move: ladder.Move, stats: Stats) -> Moved:
+        before = Health(int(self.health[slot]))
+        attempts, failures = _counts(stats, slot)
+        self.rungs[slot].move(at, move.to, move.reason, attempts, failures)
+        self.health[slot] = int(move.to)
+        return Moved(at, self.members[slot].endpoint, before, move.to, move.reason)
+
+    def override(self, at: float, event: Overridden, stats: Stats) -> list[Moved]:
+        """Sets an endpoint's health by hand, or ends that. Slots of no endpoint are passed over."""
+        if event.slot not in self.members:
+            return []
+        if event.health is not None and event.until > at:
+            self.overrides[event.slot] = event
+            to, reason = event.health, f"set by an operator{': ' if event.reason else ''}{event.reason}"
+        elif self.overrides.pop(event.slot, None) is not None:
+            to, reason = Health.HEALTHY, "the operator's override ended"
+        else:
+            return []
+        self.watched[event.slot] = True
+        moved = []
+        if to != self.health[event.slot]:
+            level = self.rungs[event.slot].level
+            moved.append(self._move(at, event.slot, ladder.Move(to, reason), stats))
+            self.rungs[event.slot].level = level  # an operator's move is no relapse
+        self.weight[event.slot] = weights.by_hand(to, self.members[event.slot].weight)
+        for state in self.clusters:
+            if event.slot in state.place:
+                self._panic(state)
+        return moved
+
+    def expire(self, at: float, stats: Stats) -> list[Moved]:
+        """Ends the overrides whose time has come."""
+        ended = [o for o in self.overrides.values() if at >= o.until]
+        return [m for o in ended for m in self.override(at, Overridden(at, o.slot, None, at), stats)]
+
+    def _panic(self, state: ClusterState) -> None:
+        state.panic = guard.panics(
+            [m.weight for m in state.cluster.members],
+            [Health(h) for h in self.health[state.slots].tolist()],
+            [int(slot) in self.overrides for slot in state.slots],
+        )
+
+
+def _counts(stats: Stats, slot: int) -> tuple[int, int]:
+    """Attempts and failures of an endpoint since the start."""
+    failures = int(stats.totals[_FAILURES, slot].sum())
+    return int(stats.totals[OK, slot]) + failures, failures
+
+
+def _sight(slot: int, stats: Stats, seen: Observed, judged: rule.Judgement, probability: Floats) -> ladder.Sight:
+    attempts, failures = _counts(stats, slot)
+    return ladder.Sight(
+        suspicion=float(judged.suspicion[slot]),
+        solid=bool(judged.solid[slot]),
+        probability=float(probability[slot]),
+        attempts=attempts,
+        failures=failures,
+        streak=int(seen.streak[slot]),
+        checks_failed=int(seen.checks_failed[slot]),
+        checks_passed=int(seen.checks_passed[slot]),
+        evidence="; ".join(rule.describe(seen, judged, slot)),
+    )

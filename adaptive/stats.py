@@ -1,0 +1,307 @@
+"""Folds outcome rows into per-endpoint windows: running sums over small buckets of time, as columns of shape (slots,).
+
+Algorithm: time is cut into buckets of WIDTH; a ring holds the last 30 s of them, and for each window a running sum. A
+row adds to its bucket and to the sums of the windows that hold it; a bucket that leaves a window is subtracted once.
+All are whole numbers (latency in microseconds, its logarithm in millionths), so that the sums never drift. A tick costs
+O(rows + slots), whatever the windows hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from adaptive import classify
+from adaptive.types import Cause, Mark, Verdict
+from models.columns import WINDOWS, Bools, Floats, Ints, Observed
+
+WIDTH = 0.25  # seconds; a quarter of the shortest window, so that its true length varies between 0.75 and 1 s
+BUCKETS = round(WINDOWS[-1] / WIDTH)
+_SPANS = tuple(round(window / WIDTH) for window in WINDOWS)
+
+# Rows of the count columns. The first six are what an attempt can have been; they add up to all attempts.
+OK, IGNORED, CONNECT, RESET, TIMEOUT, STATUS, LATE, MEASURED, MICROSECONDS, LOG_MICRO = range(10)
+COLUMNS = 10
+_GROUPS = 6
+_SCALE = 1e6
+
+# Latency histogram: 64 bins from 0.5 ms up, each 1.2 times the one before, so that a quantile is within 10 % and the
+# last bin begins at 40 s, above any sane time-out.
+BINS = 64
+FIRST_BIN = 0.0005
+BIN_RATIO = 1.2
+EDGES = FIRST_BIN * BIN_RATIO ** np.arange(BINS)  # upper edge of each bin, seconds
+_PER_SECOND = round(1 / WIDTH)  # the histogram's own buckets are of one second: 64 bins would be much to keep
+_SECONDS = round(WINDOWS[-1])
+_HISTORIES = (round(WINDOWS[1]), _SECONDS)
+
+# An attempt given up by somebody says "slow" only after this many typical latencies; before, it says nothing. The same
+# holds for a request's whole time-out that ran out on an endpoint's first moments with it.
+LATE_FACTOR = 4.0
+
+
+def _tables() -> tuple[Ints, Ints]:
+    """Group by cause (256,) and by status of a response (1024,), from the one table of `classify`."""
+    connect = {Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED}
+    timeout = {Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE}
+    causes = np.full(256, IGNORED, dtype=np.int64)
+    for cause in Cause:
+        verdict = classify.verdict(cause, 0)
+        group = CONNECT if cause in connect else TIMEOUT if cause in timeout else RESET
+        causes[cause] = {Verdict.SUCCESS: OK, Verdict.IGNORE: IGNORED, Verdict.FAILURE: group}[verdict]
+    meaning = {Verdict.SUCCESS: OK, Verdict.IGNORE: IGNORED, Verdict.FAILURE: STATUS}
+    statuses = [meaning[classify.verdict(Cause.RESPONSE, status)] for status in range(1024)]
+    return causes, np.array(statuses, dtype=np.int64)
+
+
+_CAUSES, _STATUSES = _tables()
+
+
+class Stats:
+    """Windows, totals and live signals of every slot. Only `fold` and the `saw_…` methods change it."""
+
+    def __init__(self, slots: int, member: Bools, at: float) -> None:
+        self.slots = slots
+        self.member = member
+        self.head = int(at // WIDTH)
+        self.now = at
+        self.ring = np.zeros((BUCKETS, COLUMNS, slots), dtype=np.int64)
+        self.filled = [0] * BUCKETS  # rows in each bucket: an empty one need not be subtracted
+        self.sums = np.zeros((len(WINDOWS), COLUMNS, slots), dtype=np.int64)
+        self.bins_ring = np.zeros((_SECONDS, slots, BINS), dtype=np.int32)
+        self.bins = np.zeros((len(_HISTORIES), slots, BINS), dtype=np.int32)
+        self.bins_filled = [0] * _SECONDS
+        self.totals = np.zeros((COLUMNS, slots), dtype=np.int64)
+        self.causes = np.zeros((slots, len(Cause) + 1), dtype=np.int64)  # the last: no known cause
+        self.statuses = np.zeros((slots, 6), dtype=np.int64)
+        self.histogram = np.zeros((slots, BINS), dtype=np.int64)
+        self.in_flight = np.zeros(slots)
+        self.oldest = np.full(slots, np.nan)
+        self.last_close = np.full(slots, at)
+        self.last_success = np.full(slots, at)
+        self.streak = np.zeros(slots, dtype=np.int64)
+        self.checks_failed = np.zeros(slots, dtype=np.int64)
+        self.checks_passed = np.zeros(slots, dtype=np.int64)
+        self.check_seconds = np.full(slots, np.nan)
+        self.load = np.full(slots, np.nan)
+        self.born = np.full(slots, at)
+        self.typical = np.zeros(slots)  # set by the owner: the cluster's typical latency
+        self.rows = 0
+
+    def fold(self, rows: np.ndarray[Any, Any], at: float) -> None:
+        """Adds closed attempts. Rows of slots that hold no endpoint are passed over."""
+        self.advance(at)
+        slot = rows["slot"]
+        if len(rows) and (int(slot.max()) >= self.slots or not self.member[slot].all()):
+            rows = rows[slot < self.slots]
+            rows = rows[self.member[rows["slot"]]]
+        if not len(rows):
+            return
+        self.rows += len(rows)
+        slot = rows["slot"].astype(np.int64)
+        done = np.fmin(np.fmax(rows["done"], at - WINDOWS[-1] + WIDTH), at)
+        cause, status = rows["cause"], rows["status"]
+        response = cause == Cause.RESPONSE
+        group = np.where(response, _STATUSES[np.minimum(status, 1023)], _CAUSES[cause])
+        spent = done - rows["sent_at"]
+        late = spent > LATE_FACTOR * self.typical[slot]
+        late &= self.typical[slot] > 0
+        group[(cause == Cause.TIMEOUT_ROUTE) & ~late & (self.typical[slot] > 0)] = IGNORED
+        late &= (rows["marks"] & int(Mark.CENSORED)) != 0
+        latency = rows["first_byte"] - rows["sent_at"]
+        good = group == OK
+        known = good & (latency >= 0)
+        micro = np.zeros(len(rows), dtype=np.int64)
+        micro[known] = np.minimum(latency[known], 3600.0) * _SCALE
+        np.maximum(micro, 1, out=micro)
+        log_micro = (np.log(micro) * _SCALE).astype(np.int64)
+        bins = np.clip(np.ceil(np.log(micro / (FIRST_BIN * _SCALE)) / np.log(BIN_RATIO)), 0, BINS - 1).astype(np.int64)
+        self._count(slot, cause, status, bins, known)
+        bucket = (done / WIDTH).astype(np.int64)
+        first, last = int(bucket.min()), int(bucket.max())
+        for b in range(first, last + 1):
+            mask = slice(None) if first == last else bucket == b
+            part = known[mask]
+            self._add(
+                b, slot[mask], group[mask], late[mask], part, micro[mask][part], log_micro[mask][part], bins[mask]
+            )
+        self._runs(slot, done, group)
+        self._loads(slot, rows)
+
+    def _add(
+        self, b: int, slot: Ints, group: Ints, late: Bools, known: Bools, micro: Ints, log_micro: Ints, bins: Ints
+    ) -> None:
+        """Adds rows of one bucket to it, and to the sums of the windows that hold it."""
+        n = self.slots
+        if not len(slot):
+            return
+        delta = np.zeros((COLUMNS, n), dtype=np.int64)
+        delta[:_GROUPS] = np.bincount(group * n + slot, minlength=_GROUPS * n).reshape(_GROUPS, n)
+        if late.any():
+            delta[LATE] = np.bincount(slot[late], minlength=n)
+        at = slot[known]
+        delta[MEASURED] = np.bincount(at, minlength=n)
+        delta[MICROSECONDS] = np.bincount(at, weights=micro, minlength=n)
+        delta[LOG_MICRO] = np.bincount(at, weights=log_micro, minlength=n)
+        self.totals += delta
+        age = self.head - b
+        self.ring[b % BUCKETS] += delta
+        self.filled[b % BUCKETS] += len(slot)
+        for window, span in enumerate(_SPANS):
+            if age < span:
+                self.sums[window] += delta
+        second = b // _PER_SECOND
+        seconds = self.head // _PER_SECOND - second
+        if seconds < _SECONDS and len(at):
+            where, counts = np.unique(at * BINS + bins[known], return_counts=True)
+            self.bins_ring[second % _SECONDS].reshape(-1)[where] += counts.astype(np.int32)
+            self.bins_filled[second % _SECONDS] += len(at)
+            for history, span in enumerate(_HISTORIES):
+                if seconds < span:
+                    self.bins[history].reshape(-1)[where] += counts.astype(np.int32)
+
+    def _count(self, slot: Ints, cause: Ints, status: Ints, bins: Ints, known: Bools) -> None:
+        """Totals since the start, for metrics."""
+        kinds = len(Cause) + 1
+        for table, column in (
+            (self.causes, slot * kinds + np.minimum(cause, kinds - 1)),
+            (self.statuses, slot * 6 + np.minimum(status // 100, 5)),
+            (self.histogram, slot[known] * BINS + bins[known]),
+        ):
+            where, counts = np.unique(column, return_counts=True)
+            table.reshape(-1)[where] += counts
+
+    def _runs(self, slot: Ints, done: Floats, group: Ints) -> None:
+        """Failures since the last success, and when things last happened. Several workers' rows come interleaved."""
+        if len(done) > 1 and (np.diff(done) < 0).any():
+            order = np.argsort(done, kind="stable")
+            slot, done, group = slot[order], done[order], group[order]
+        good, bad = group == OK, group > IGNORED
+        self.last_close[slot] = np.maximum(done, self.last_close[slot])
+        happy = slot[good]
+        if bad.any():
+            place = np.arange(len(slot))
+            latest = np.full(self.slots, -1)
+            latest[happy] = place[good]  # of several, the last one stays
+            self.streak[happy] = 0
+            self.streak += np.bincount(slot[bad & (place > latest[slot])], minlength=self.slots)
+        else:
+            self.streak[happy] = 0
+        self.last_success[happy] = np.maximum(done[good], self.last_success[happy])
+
+    def _loads(self, slot: Ints, rows: np.ndarray[Any, Any]) -> None:
+        """The endpoints' own reports: the mean of each one's rows here, forged values outside [0, 10] left out."""
+        load = np.fmax(rows["load_cpu"], rows["load_app"]).astype(np.float64)
+        told = (load >= 0) & (load <= 10)
+        if told.any():
+            counts = np.bincount(slot[told], minlength=self.slots)
+            some = counts > 0
+            self.load[some] = np.bincount(slot[told], weights=load[told], minlength=self.slots)[some] / counts[some]
+
+    def advance(self, at: float) -> None:
+        """Moves the windows on to `at`. Time that goes backwards moves nothing."""
+        self.now = max(self.now, at)
+        head = int(at // WIDTH)
+        if head - self.head >= BUCKETS:
+            self.forget()
+            self.head = head
+        while self.head < head:
+            self.head += 1
+            for window, span in enumerate(_SPANS):
+                leaving = (self.head - span) % BUCKETS
+                if self.filled[leaving]:
+                    self.sums[window] -= self.ring[leaving]
+            if self.filled[self.head % BUCKETS]:
+                self.ring[self.head % BUCKETS] = 0
+                self.filled[self.head % BUCKETS] = 0
+            if self.head % _PER_SECOND == 0:
+                self._advance_bins(self.head // _PER_SECOND)
+
+    def _advance_bins(self, second: int) -> None:
+        for history, span in enumerate(_HISTORIES):
+            leaving = (second - span) % _SECONDS
+            if self.bins_filled[leaving]:
+                self.bins[history] -= self.bins_ring[leaving]
+        if self.bins_filled[second % _SECONDS]:
+            self.bins_ring[second % _SECONDS] = 0
+            self.bins_filled[second % _SECONDS] = 0
+
+    def forget(self) -> None:
+        """Empties the windows and the runs; totals stay. For evidence gathered while the observer was not well."""
+        for array in (self.ring, self.sums, self.bins_ring, self.bins, self.streak, self.checks_failed):
+            array[...] = 0
+        self.filled = [0] * BUCKETS
+        self.bins_filled = [0] * _SECONDS
+
+    def adopt(self, old: Stats, stay: list[int]) -> None:
+        """Takes over what an older one holds of the endpoints in the slots `stay`."""
+        old.advance(self.now)
+        for name in ("ring", "sums", "totals"):
+            getattr(self, name)[..., stay] = getattr(old, name)[..., stay]
+        for name in ("bins_ring", "bins"):
+            getattr(self, name)[:, stay] = getattr(old, name)[:, stay]
+        for name in ("causes", "statuses", "histogram", "in_flight", "oldest", "last_close", "last_success", "streak",
+                     "checks_failed", "checks_passed", "check_seconds", "load", "born", "typical"):  # fmt: skip
+            getattr(self, name)[stay] = getattr(old, name)[stay]
+        self.filled, self.bins_filled, self.rows = list(old.filled), list(old.bins_filled), old.rows
+
+    @property
+    def empty(self) -> bool:
+        """Whether the windows hold nothing at all."""
+        return not any(self.filled)
+
+    def saw_check(self, slot: int, ok: bool, seconds: float) -> None:
+        """One active health check came back, or did not."""
+        if slot < self.slots and self.member[slot]:
+            self.checks_failed[slot] = 0 if ok else self.checks_failed[slot] + 1
+            self.checks_passed[slot] = self.checks_passed[slot] + 1 if ok else 0
+            if ok:
+                self.check_seconds[slot] = seconds
+
+    def saw_live(self, in_flight: Ints, oldest: Floats) -> None:
+        """The workers' live counts; `oldest` is NaN or 0 where nothing is outstanding."""
+        n = min(self.slots, len(in_flight))
+        self.in_flight[:n] = in_flight[:n]
+        self.oldest[:n] = np.where(oldest[:n] > 0, oldest[:n], np.nan)
+
+    def quantiles(self, q: float, history: int) -> Floats:
+        """Latency quantile `q` over 5 s (history 0) or 30 s (1), shape (slots,); NaN where none was measured."""
+        return quantiles(self.bins[history], q)
+
+    def observed(self, at: float) -> Observed:
+        """Everything the rule and the features need, at this moment."""
+        sums, measured = self.sums, self.sums[:, MEASURED]
+        failures = sums[:, CONNECT : STATUS + 1].sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            latency = np.exp(sums[:, LOG_MICRO] / (measured * _SCALE)) / _SCALE
+        return Observed(
+            at=at,
+            attempts=failures + sums[:, OK],
+            failures=failures,
+            connect=sums[:, CONNECT],
+            timeouts=sums[:, TIMEOUT],
+            late=sums[:, LATE],
+            measured=measured,
+            latency=latency,
+            p95=self.quantiles(0.95, 0),
+            in_flight=self.in_flight,
+            oldest=at - self.oldest,
+            silence=at - self.last_close,
+            unlucky=at - self.last_success,
+            streak=self.streak,
+            checks_failed=self.checks_failed,
+            checks_passed=self.checks_passed,
+            check_seconds=self.check_seconds,
+            load=self.load,
+            age=at - self.born,
+            typical=self.typical,
+        )
+
+
+def quantiles(bins: np.ndarray[Any, Any], q: float) -> Floats:
+    """Quantile `q` of each row of a histogram (n, BINS), in seconds; the middle of its bin in the logarithm."""
+    reached = np.cumsum(bins, axis=1)
+    total = reached[:, -1]
+    found = np.argmax(reached >= np.maximum(np.ceil(q * total), 1)[:, None], axis=1)
+    return np.where(total > 0, EDGES[found] / np.sqrt(BIN_RATIO), np.nan)

@@ -1,0 +1,12 @@
+"""How good are the predictions? Everything that turns what was seen of endpoints into a probability of failing.
+
+    columns     what is known of every endpoint at one moment, as columns; medians over an endpoint's peers
+    features    the schema (names, centre, scale, id) and its one definition for live, replay and training
+    labels      did the endpoint breach its objective within the horizon? answers that arrive late, or never
+    predictor   the interface that every model keeps, and the smallest model that keeps it
+    online      logistic regression, learned from delayed labels in minibatches
+    trust       whether the model may decide, by its losses against those of the model-free rule
+    learner     all of them in step: ask before the answer is known, score and teach when it comes
+
+Nothing here reads a clock or calls a global random number; scikit-learn is imported by the constructor that needs it.
+"""

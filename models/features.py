@@ -1,0 +1,109 @@
+"""The features: one definition for live, replay and training. A row an endpoint, a column a feature.
+
+Each is compared with the peers or with the endpoint's own past, so that load that rises everywhere moves none of them,
+and is centred and scaled by constants of the schema: a scale learned in calm, when failures do not vary at all, would
+blow the first failure up. Values are clipped to ±CLIP scales. Shares are pooled: a few attempts borrow PRIOR attempts
+at the objective's share. What is unknown is 0, "as usual"; an endpoint with too little to go by is NaN altogether.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from models.columns import Floats, Observed, Peers
+
+CLIP = 6.0
+PRIOR = 5.0  # attempts
+LEAST_ATTEMPTS = 5  # within 5 s; an endpoint with fewer gets no prediction
+POOL = 5.0  # measured latencies at which a ratio counts half; pulls the ratio of a few towards 1
+
+
+class Feature(NamedTuple):
+    """One column: what it is, and the scale that makes a large value about 1 to 3."""
+
+    name: str
+    scale: float
+    meaning: str
+
+
+FEATURES = (
+    Feature("failures_1s", 0.10, "failure share over 1 s, above the objective's"),
+    Feature("failures_5s", 0.10, "failure share over 5 s, above the objective's"),
+    Feature("failures_30s", 0.10, "failure share over 30 s, above the objective's"),
+    Feature("failures_peers", 0.10, "failure share over 5 s, above the peers' median"),
+    Feature("connect_5s", 0.10, "share of attempts that got no connection, over 5 s"),
+    Feature("timeouts_5s", 0.10, "share of attempts that timed out, over 5 s"),
+    Feature("late_5s", 0.10, "share of attempts given up late, over 5 s"),
+    Feature("latency_peers_1s", 0.5, "log of latency over 1 s by the peers' median"),
+    Feature("latency_peers_5s", 0.5, "log of latency over 5 s by the peers' median"),
+    Feature("latency_own", 0.5, "log of latency over 5 s by its own over 30 s, less the peers' median of the same"),
+    Feature("latency_slope", 0.5, "log of latency over 1 s by its own over 5 s, less the peers' median of the same"),
+    Feature("tail_peers_5s", 0.5, "log of p95 latency over 5 s by the peers' median"),
+    Feature("oldest", 1.0, "log of the oldest outstanding attempt's age by 10 typical latencies, where above"),
+    Feature("in_flight_peers", 0.7, "log of attempts in flight by the peers' median"),
+    Feature("silence", 1.0, "log of the time with none closed by 10 typical latencies, with attempts in flight"),
+    Feature("checks_failed", 1.0, "failing health checks in a row, to 4"),
+    Feature("check_latency", 1.0, "log of the health check's time by the peers' median"),
+    Feature("load_peers", 0.2, "the endpoint's own report of load, above the peers' median"),
+    Feature("youth", 1.0, "1 for an endpoint just configured, falling by 63 % in 30 s"),
+    Feature("streak", 2.0, "failures since the last success, to 10"),
+)
+NAMES = tuple(feature.name for feature in FEATURES)
+COUNT = len(FEATURES)
+SCHEMA = hashlib.sha256(repr((FEATURES, CLIP, PRIOR, POOL, LEAST_ATTEMPTS)).encode()).hexdigest()[:12]
+_SCALES = np.array([feature.scale for feature in FEATURES])
+
+
+def build(seen: Observed, peers: Peers, errors: Floats) -> Floats:
+    """Features (slots, COUNT) in scales of the schema. `errors` (slots,) is the objective's share of failures."""
+    raw = _raw(seen, peers, errors)
+    np.nan_to_num(raw, copy=False, nan=0.0, posinf=1e3, neginf=-1e3)
+    found: Floats = np.clip(raw.T / _SCALES, -CLIP, CLIP)
+    found[(seen.attempts[1] < LEAST_ATTEMPTS) | (peers.cluster < 0)] = np.nan
+    return found
+
+
+def _raw(seen: Observed, peers: Peers, errors: Floats) -> Floats:
+    """The columns before scaling, (COUNT, slots); NaN where unknown."""
+    attempts = seen.attempts + PRIOR
+    share = (seen.failures + PRIOR * errors) / attempts
+    tried = np.where(seen.attempts[1] > 0, share[1], np.nan)
+    pooled = seen.measured / (seen.measured + POOL)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(seen.latency)
+        own, slope = (logs[1] - logs[2]) * pooled[1], (logs[0] - logs[1]) * pooled[0]
+        tail = np.log(seen.p95)
+        waits = 10 * np.maximum(seen.typical, 0.005)
+        oldest = np.log(np.maximum(np.nan_to_num(seen.oldest) / waits, 1.0))
+        busy = np.log1p(seen.in_flight)
+        silence = np.where(seen.in_flight > 0, np.log(np.maximum(seen.silence / waits, 1.0)), 0.0)
+        checks = np.log(np.maximum(seen.check_seconds, 1e-4))
+        some_failed = bool(seen.failures[1].any())
+        columns: Floats = np.stack(
+            [
+                share[0] - errors,
+                share[1] - errors,
+                share[2] - errors,
+                share[1] - peers.others(tried) if some_failed else np.zeros_like(errors),
+                seen.connect[1] / attempts[1],
+                seen.timeouts[1] / attempts[1],
+                seen.late[1] / attempts[1],
+                (logs[0] - peers.others(logs[0])) * pooled[0],
+                (logs[1] - peers.others(logs[1])) * pooled[1],
+                own - peers.others(own),
+                slope - peers.others(slope),
+                (tail - peers.others(tail)) * pooled[1],
+                oldest,
+                busy - peers.others(busy),
+                silence,
+                np.minimum(seen.checks_failed, 4).astype(np.float64),
+                checks - peers.others(checks),
+                seen.load - peers.others(seen.load),
+                np.exp(-seen.age / 30.0),
+                np.minimum(seen.streak, 10).astype(np.float64),
+            ]
+        )
+    return columns
