@@ -1,0 +1,116 @@
+"""The gateways that the suite runs against, of ordinary settings and of tight limits. Each starts once a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conformance.dataplane.gateway import Gateway, config, free_port
+from tests.conformance.dataplane.origin import Origin
+from tests.conformance.dataplane.wire import Client
+
+TRUSTED = "127.0.0.2"  # all of 127/8 is this machine, so a client may choose to be believed
+ALONE = 80
+TRIOS = 40
+
+
+def clusters(
+    alone: int = ALONE, trios: int = TRIOS, **kinds: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, list[Origin]]]:
+    """Clusters for one test each, so that no test sees what the gateway learned in another; their routes and origins.
+
+    Each further kind is a trio with settings of its own: {"cluster": {...}, "route": {...}}.
+    """
+    origins = {f"alone{n}": [Origin()] for n in range(alone)} | {
+        f"trio{n}": [Origin() for _ in range(3)] for n in range(trios)
+    }
+    own = {f"{kind}{n}": settings for kind, settings in kinds.items() for n in range(8)}
+    origins |= {name: [Origin() for _ in range(3)] for name in own}
+    cluster = {
+        name: {"endpoints": [o.address for o in group], **own.get(name, {}).get("cluster", {})}
+        for name, group in origins.items()
+    }
+    routes = [
+        {"host": f"{name}.test", "cluster": name, "timeout": "5s", **own.get(name, {}).get("route", {})}
+        for name in origins
+    ]
+    return cluster, routes, origins
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Ordinary settings; peers at TRUSTED are believed."""
+    cluster, routes, origins = clusters(
+        hasty={"route": {"timeout": "600ms"}},
+        stepwise={"route": {"timeout": "4s", "attempt_timeout": "300ms"}},
+        frugal={"cluster": {"retry_budget": {"ratio": 0, "minimum": 1, "window": "1s"}}},
+        narrow={"cluster": {"limits": {"requests": 1, "connections": 1, "idle": 1}}},
+        once={"route": {"retries": 0}},
+        changed={
+            "route": {
+                "request_headers": {
+                    "remove": ["x-gone"],
+                    "set": {"x-set": "gateway", "host": "inner.example"},
+                    "add": {"x-added": "1"},
+                },
+                "response_headers": {"remove": ["server"], "set": {"x-set": "gateway"}, "add": {"x-added": "1"}},
+            }
+        },
+    )
+    settings = config(
+        free_port(),
+        free_port(),
+        server={"trusted": [f"{TRUSTED}/32"]},
+        clusters=cluster,
+        routes=routes,
+    )
+    gateway = Gateway(tmp_path_factory.mktemp("plane"), settings, origins)
+    yield gateway
+    assert gateway.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Small limits and short time-outs."""
+    cluster, routes, origins = clusters(alone=32, trios=0)
+    settings = config(
+        free_port(),
+        free_port(),
+        server={
+            "limits": {
+                "header_bytes": "4KiB",
+                "headers": 20,
+                "uri_bytes": 1024,
+                "body_bytes": "64KiB",
+                "connections": 16,
+                "pipelined": 4,
+            },
+            "timeouts": {"idle": "700ms", "header": "700ms", "body": "700ms", "write": "1s", "drain": "2s"},
+        },
+        clusters=cluster,
+        routes=routes,
+    )
+    gateway = Gateway(tmp_path_factory.mktemp("tight"), settings, origins)
+    yield gateway
+    assert gateway.stop() == 0
+
+
+@pytest.fixture
+def alone(plane: Gateway) -> tuple[str, Origin]:
+    """A host and its one origin, not started yet."""
+    return plane.alone()
+
+
+@pytest.fixture
+def trio(plane: Gateway) -> tuple[str, list[Origin]]:
+    """A host and its three origins, which refuse until they are started."""
+    return plane.trio()
+
+
+@pytest.fixture
+def client(plane: Gateway) -> Iterator[Client]:
+    """A connection to the ordinary gateway."""
+    with plane.client() as connection:
+        yield connection
