@@ -1,4 +1,4 @@
-"""The side towards the clients: one ClientConnection a connection, one Exchange at a time, pipelined requests in order."""
+"""The side towards the clients: one ClientConnection a connection, one Exchange at a time, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOPELESS = re.compile(rb"\A[^!#$%&'*+\-.^_`|~0-9A-Za-z]|(?<!\r)\n|\r[^\n]")
 # Seconds for which a refused client's remaining bytes are read and thrown away, so that it can read the answer before
 # a reset destroys it (RFC 9112 9.6).
 LINGER = 2.0
-# Seconds after which a tunnel through which nothing has passed is closed; quiet WebSockets send a ping each minute or so.
+# Seconds after which a tunnel through which nothing has passed is closed; WebSockets send a ping each minute or so.
 TUNNEL_IDLE = 3600.0
 
 
@@ -33,9 +33,9 @@ class ClientConnection(asyncio.Protocol):
     """One connection from a client."""
 
     __slots__ = (
-        "body_at", "buffer", "chunks", "closing_since", "exchange", "head_since", "held", "idle_since", "left", "listener",
-        "local", "lost", "memo_block", "memo_lines", "memo_route", "peer", "plane", "scheme", "stuck_since", "transport",
-        "trusted", "tunnelling", "unsent", "write_out",
+        "body_at", "buffer", "chunks", "closing_since", "exchange", "head_since", "held", "idle_since", "left",
+        "listener", "local", "lost", "memo_block", "memo_lines", "memo_route", "peer", "plane", "scheme", "stuck_since",
+        "transport", "trusted", "tunnelling", "unsent", "write_out",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: bytes) -> None:
@@ -169,9 +169,7 @@ class ClientConnection(asyncio.Protocol):
                 self._body(exchange, rest)
 
     def _too_large(self, exchange: Exchange) -> None:
-        exchange.client_error(
-            413, f"the body exceeds {self.plane.body_limit} bytes", counters.REJECT_BODY_TOO_LARGE
-        )
+        exchange.client_error(413, f"the body exceeds {self.plane.body_limit} bytes", counters.REJECT_BODY_TOO_LARGE)
 
     def _body(self, exchange: Exchange, data: bytes) -> None:
         now = self.body_at = monotonic()
@@ -316,7 +314,12 @@ class ClientConnection(asyncio.Protocol):
         """From here on, bytes pass as they are."""
         self.tunnelling = True
         exchange = self.exchange
-        if self.buffer and exchange is not None and exchange.attempt is not None and exchange.attempt.upstream is not None:
+        if (
+            self.buffer
+            and exchange is not None
+            and exchange.attempt is not None
+            and exchange.attempt.upstream is not None
+        ):
             exchange.attempt.upstream.write(self.buffer)
             self.buffer = b""
 

@@ -21,13 +21,21 @@ class ClusterRuntime:
     """One cluster in one worker. Bounds are this worker's own."""
 
     def __init__(
-        self, plane: Plane, cluster: Cluster, config: ClusterConfig, seed: str, now: float, before: ClusterRuntime | None
+        self,
+        plane: Plane,
+        cluster: Cluster,
+        config: ClusterConfig,
+        seed: str,
+        now: float,
+        before: ClusterRuntime | None,
     ) -> None:
         self.plane = plane
         self.index = cluster.index
         self.name = cluster.name
         self.policy = config.policy
-        self.balancer = balancer.make(cluster, random.Random(seed), before.balancer if before else None)
+        self.balancer: balancer.Balancer = balancer.make(
+            cluster, random.Random(seed), before.balancer if before else None
+        )
         self.replies = ReplyReader(config.limits.header_bytes)
         self.connection_limit = config.limits.connections
         self.request_limit = config.limits.requests

@@ -1,18 +1,18 @@
-"""One request through the gateway: an Exchange, and its Attempts at endpoints.
+"""One request through the gateway.
 
-An Exchange lives from the request's head to the last byte of its response (or to whatever ends it earlier). It makes one
-Attempt at a time; an attempt is closed exactly once, and closing it is what writes its Outcome, tells the balancer and
-frees the connection. Nothing of a response has reached the client while an attempt may still be repeated.
+An Exchange lives from the request's head to the last byte of its response, or to whatever ends it earlier. It makes
+one Attempt at a time. Nothing of a response has reached the client while an attempt may still be repeated.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from adaptive import classify, clock
 from adaptive.gateway import lines
+from adaptive.gateway.access import log_exchange
+from adaptive.gateway.attempt import Attempt
 from adaptive.gateway.chunks import LAST_CHUNK, chunk, last_chunk
 from adaptive.gateway.head import CHUNKED, IDEMPOTENT, RequestHead
 from adaptive.gateway.problem import problem
@@ -24,14 +24,9 @@ if TYPE_CHECKING:
     from adaptive.gateway.client import ClientConnection
     from adaptive.gateway.cluster import ClusterRuntime
     from adaptive.gateway.router import Route
-    from adaptive.gateway.upstream import Upstream
-    from adaptive.lanes import Lane
 
-_CENSORED = frozenset({Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE, Cause.CONNECT_TIMEOUT, Cause.CLIENT_GONE, Cause.CANCELLED})
 _RESPONSE, _OVERFLOW, _RESET_IDLE = int(Cause.RESPONSE), int(Cause.OVERFLOW), int(Cause.RESET_IDLE)
-_CENSORED_MARK, _FRESH, _FINAL = int(Mark.CENSORED), int(Mark.FRESH), int(Mark.FINAL)
-_HEDGE, _REPEATABLE, _EXPLORED = int(Mark.HEDGE), int(Mark.REPEATABLE), int(Mark.EXPLORED)
-_NAN = math.nan
+_FINAL, _REPEATABLE, _EXPLORED = int(Mark.FINAL), int(Mark.REPEATABLE), int(Mark.EXPLORED)
 # A pooled connection that has been idle for longer may be closed by the endpoint at any moment (5 s is a common default
 # of servers); a request that cannot be sent twice does not risk it.
 FRESH_ENOUGH = 2.0
@@ -39,107 +34,16 @@ FRESH_ENOUGH = 2.0
 monotonic = clock.monotonic
 
 
-class Attempt:
-    """One try at one endpoint; closed exactly once. Times are monotonic seconds, 0 where nothing happened yet."""
-
-    __slots__ = (
-        "bytes_down", "bytes_up", "connect", "connecting", "deadline", "detail", "exchange", "first_byte", "in_flight", "lane",
-        "load_app", "load_cpu", "marks", "number", "open", "propensity", "reusable", "sent_at", "status", "upstream",
-    )  # fmt: skip
-
-    def __init__(self, exchange: Exchange, lane: Lane, now: float, propensity: float, marks: int) -> None:
-        self.exchange = exchange
-        self.lane = lane
-        self.sent_at = now
-        self.number = exchange.attempts
-        self.propensity = propensity
-        self.marks = marks
-        self.in_flight = lane.in_flight + lane.others
-        self.open = True
-        self.reusable = True
-        self.upstream: Upstream | None = None
-        self.connecting: asyncio.Task[None] | None = None
-        self.first_byte = self.connect = 0.0
-        self.deadline = math.inf
-        self.bytes_down = self.bytes_up = self.status = 0
-        self.load_cpu = self.load_app = _NAN
-        self.detail = ""
-
-    def connected(self, upstream: Upstream) -> None:
-        """A connection for it stands: the request goes out."""
-        self.upstream = upstream
-        upstream.carry(self)
-        if upstream.used == 1:
-            self.marks |= _FRESH
-            self.connect = monotonic() - self.sent_at
-        self.exchange.send(self)
-
-    def expire(self, now: float) -> None:
-        """Its deadline has passed."""
-        exchange = self.exchange
-        upstream = self.upstream
-        if upstream is None:
-            self.failed(Cause.CONNECT_TIMEOUT)
-        elif exchange.responded:
-            if upstream.paused:  # it is the client that is slow, and the client has a time-out of its own
-                self.deadline = now + exchange.plane.body_timeout
-            else:
-                self.failed(Cause.TIMEOUT_ROUTE)
-        elif not exchange.body_done:
-            if upstream.stuck_since and now - upstream.stuck_since > exchange.plane.body_timeout:
-                self.failed(Cause.TIMEOUT_ROUTE)
-            else:
-                self.deadline = now + 1.0
-        else:
-            self.failed(Cause.TIMEOUT_ROUTE if now >= exchange.deadline else Cause.TIMEOUT_ATTEMPT)
-
-    def failed(self, cause: Cause) -> None:
-        """It ended without a whole response."""
-        if self.open:
-            now = monotonic()
-            self.reusable = False
-            self.close(cause, 0, now)
-            self.exchange.attempt_failed(self, cause, now)
-
-    def close(self, cause: int, status: int, now: float) -> None:
-        """Ends it, whatever the reason: outcome, balancer, connection. The second call does nothing."""
-        if not self.open:
-            return
-        self.open = False
-        exchange = self.exchange
-        cluster = exchange.cluster
-        lane = self.lane
-        first = self.first_byte
-        marks = self.marks
-        if cause in _CENSORED:
-            marks |= _CENSORED_MARK
-        plane = exchange.plane
-        cluster.balancer.closed(
-            lane, self, now, first - self.sent_at if first else None, classify.verdict(cause, status)
-        )
-        plane.live[lane.slot] = lane.in_flight
-        plane.put(
-            self.sent_at, first or _NAN, now, exchange.number, exchange.bytes_up, self.bytes_down, lane.slot,
-            plane.snapshot_version, self.in_flight, self.propensity, self.connect, self.load_cpu, self.load_app,
-            cluster.index, exchange.route_index, status, self.number, cause, marks, plane.index,
-        )  # fmt: skip
-        upstream = self.upstream
-        if upstream is not None:
-            upstream.release(self.reusable)
-        elif self.connecting is not None and cause != Cause.CLIENT_GONE:
-            self.connecting.cancel()
-
-
 class Exchange:
     """One request and its response."""
 
     __slots__ = (
-        "attempt", "attempts", "block", "body_done", "bytes_down", "bytes_up", "client", "cluster", "deadline", "done", "flag",
-        "framed", "free", "fresh", "host", "kept", "kept_bytes", "keep", "method", "number", "plane", "rechunk", "repeatable",
-        "replayable", "request_id", "responded", "route", "route_index", "started", "status", "target", "tried", "tunnelled",
+        "attempt", "attempts", "block", "body_done", "bytes_down", "bytes_up", "client", "cluster", "deadline", "done",
+        "flag", "framed", "free", "fresh", "host", "keep", "kept", "kept_bytes", "method", "number", "plane", "rechunk",
+        "repeatable", "replayable", "request_id", "responded", "route", "route_index", "started", "status", "target",
+        "tried", "tunnelled",
     )  # fmt: skip
 
-    cluster: ClusterRuntime
     route: Route
 
     def __init__(self, client: ClientConnection, head: RequestHead, now: float) -> None:
@@ -150,6 +54,7 @@ class Exchange:
         self.started = now
         self.number = plane.next_number()
         self.request_id = (client.trusted and head.block.request_id) or b"%b%016x" % (plane.id_prefix, self.number)
+        self.cluster: ClusterRuntime = cast("ClusterRuntime", None)  # until `begin` has found the route
         self.attempt: Attempt | None = None
         self.attempts = self.free = 0
         self.tried: tuple[int, ...] = ()
@@ -349,12 +254,12 @@ class Exchange:
         route = self.route
         if not self.body_done or reply.close:
             attempt.reusable = False
-        if status >= 500 and self.repeatable and status in route.retry_statuses:
-            if self._may_go_again(attempt.lane.slot, _RESPONSE, now):
-                attempt.reusable = attempt.reusable and whole
-                attempt.close(_RESPONSE, status, now)
-                self.try_once(now)
-                return False
+        again = status >= 500 and self.repeatable and status in route.retry_statuses
+        if again and self._may_go_again(attempt.lane.slot, _RESPONSE, now):
+            attempt.reusable = attempt.reusable and whole
+            attempt.close(_RESPONSE, status, now)
+            self.try_once(now)
+            return False
         attempt.status = self.status = status
         attempt.marks |= _FINAL
         self.responded = True
@@ -421,6 +326,10 @@ class Exchange:
 
     # The end.
 
+    def cluster_of(self) -> ClusterRuntime | None:
+        """The cluster that serves it; None where no route was found, or a bound refused it."""
+        return self.cluster
+
     def refuse(self, status: int, detail: str, flag: str, counter: int | None) -> None:
         """The gateway answers itself."""
         if counter is not None:
@@ -438,12 +347,14 @@ class Exchange:
         if self.done:
             return
         self.done = True
-        if self.route_index != 0xFFFF and hasattr(self, "cluster"):
+        if self.cluster is not None:
             self.cluster.in_flight -= 1
         plane = self.plane
-        counters.finished(plane.row, plane.blocks.get(self.route_index, plane.no_block), self.status, now - self.started)
+        counters.finished(
+            plane.row, plane.blocks.get(self.route_index, plane.no_block), self.status, now - self.started
+        )
         if plane.access_log is not None:
-            plane.log_access(self, now)
+            log_exchange(plane.access_log, self, now)
         self.kept.clear()
         self.client.exchange_done(self, now)
         self.attempt = None

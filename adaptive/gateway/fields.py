@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from adaptive.types import Endpoint
 
-Fields = list[tuple[bytes, bytes, bytes]]  # (lower-case name, value, the line as it came, without CRLF)
+Field = tuple[bytes, bytes, bytes]  # (lower-case name, value, the line as it came, without CRLF)
+Fields = list[Field]
 
 # RFC 9110 7.6.1, and names that older software treats so.
 HOP_BY_HOP = frozenset(
@@ -58,14 +59,53 @@ NOT_IN_TRAILERS = HOP_BY_HOP | {
 _LENGTH = re.compile(rb"\d{1,18}")
 
 
-def split_fields(block: bytes) -> Fields:
-    """The fields of a header block, without its first line and its closing blank line."""
-    found: Fields = []
-    for line in block.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        if colon:
-            found.append((name.lower(), value.strip(b" \t"), line))
-    return found
+# Lines seen before, of at most this length and number: clients and endpoints repeat most of theirs.
+_LINE_BYTES = 512
+_LINES = 4096
+
+
+class FieldReader:
+    """Splits header blocks into those fields that mean something to this hop, and the others.
+
+    `special` names are looked at one by one; every other line goes on as it came. Lines are remembered by their bytes,
+    so that only those that differ from message to message are read anew.
+    """
+
+    def __init__(self, special: frozenset[bytes]) -> None:
+        self._special = special
+        self._known: dict[bytes, Field] = {}
+        self._odd: dict[bytes, Field] = {}
+
+    def split(self, block: bytes) -> tuple[Fields, Fields]:
+        """(fields of special names, all others) of a block without its first line, its blank line included."""
+        special: Fields = []
+        plain: Fields = []
+        known, odd = self._known, self._odd
+        for line in block[:-4].split(b"\r\n"):
+            field = known.get(line)
+            if field is not None:
+                plain.append(field)
+                continue
+            field = odd.get(line)
+            if field is None:
+                name, colon, value = line.partition(b":")
+                if not colon:
+                    continue
+                name = name.lower()
+                field = (name, value.strip(b" \t"), line)
+                if name not in self._special:
+                    self._keep(known, field)
+                    plain.append(field)
+                    continue
+                self._keep(odd, field)
+            special.append(field)
+        return special, plain
+
+    def _keep(self, table: dict[bytes, Field], field: Field) -> None:
+        if len(field[2]) <= _LINE_BYTES:
+            if len(table) >= _LINES:
+                table.clear()
+            table[field[2]] = field
 
 
 def tokens(values: Iterable[bytes]) -> list[bytes]:

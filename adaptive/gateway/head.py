@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import httptools
 
-from adaptive.gateway.fields import Fields, content_length, dropped_names, split_fields, tokens
+from adaptive.gateway.fields import HOP_BY_HOP, FieldReader, Fields, content_length, dropped_names, tokens
 
 CHUNKED = -1  # Block.length of a chunked body
 
@@ -24,7 +24,8 @@ CACHED_BLOCK_BYTES = 4096
 CACHED_BLOCKS = 1024
 
 METHODS = frozenset(
-    b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK SEARCH REPORT PURGE".split()
+    b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE "
+    b"PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK SEARCH REPORT PURGE".split()
 )
 # RFC 9110 9.2.2.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
@@ -32,26 +33,21 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"
 _LINE = re.compile(rb"([A-Z]{3,20}) (/[!-\"$-\[\]-~]*) HTTP/1\.[01]\r\n")
 _ANY_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/(\d)\.(\d)\r\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/?[^#]*)", re.IGNORECASE)
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z._-]{0,253}[0-9A-Za-z.])?|[_0-9A-Za-z.-]{1,255})(?::\d{0,5})?")
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z._-]{0,253}[0-9A-Za-z.])?|[_0-9A-Za-z.-]{1,255})(?::\d{0,5})?"
+)
 _UNSAFE_PATH = re.compile(rb"(?:/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)|\\|%5c|%00", re.IGNORECASE)
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
-# Fields that are written anew for the endpoint.
-_REWRITTEN = frozenset(
-    {
-        b"host",
-        b"content-length",
-        b"expect",
-        b"x-request-id",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-host",
-        b"forwarded",
-        b"traceparent",
-        b"tracestate",
-    }
-)
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})
+# Fields that Connection may take away although this hop reads them.
+_LISTABLE = _FORWARDED | {b"x-request-id", b"traceparent", b"tracestate"}
+# Fields that this hop reads, and writes anew for the endpoint or not at all.
+SPECIAL = HOP_BY_HOP | _LISTABLE | {b"host", b"content-length", b"expect"}
+_NONE: list[bytes] = []
+_KEEP_ALIVE = [b"keep-alive"]
+_NOTHING: dict[bytes, bytes] = {}
 
 
 class Rejected(Exception):
@@ -74,40 +70,74 @@ class Block:
     """What follows from a request's header fields alone, whatever its request line says."""
 
     __slots__ = (
-        "close", "expect", "fields", "forwarded", "host", "kept", "length", "minor", "request_id", "upgrade", "values",
+        "_values", "close", "expect", "forwarded", "has_length", "host", "kept", "length", "minor", "request_id",
+        "special", "upgrade",
     )  # fmt: skip
 
-    def __init__(self, minor: int, fields: Fields) -> None:
+    def __init__(self, minor: int, special: Fields, plain: Fields) -> None:
+        self.minor, self.special, self.kept = minor, special, plain
+        self._values: dict[bytes, bytes] | None = None
+        self.length = 0
+        self.expect = False
+        self.upgrade = self.request_id = b""
+        self.forwarded: dict[bytes, bytes] = _NOTHING
         values: dict[bytes, list[bytes]] = {}
-        for name, value, _ in fields:
-            values.setdefault(name, []).append(value)
-        self.minor, self.fields = minor, fields
-        self.host = _host(values.get(b"host", []), minor)
-        self.length = _length(values, minor)
-        connection = tokens(values.get(b"connection", ()))
-        self.close = b"close" in connection or (minor == 0 and b"keep-alive" not in connection)
-        self.expect = _expect(values.get(b"expect", ()), minor)
-        self.upgrade = b""
-        if minor == 1 and b"upgrade" in connection and b"upgrade" in values:
+        for name, value, _ in special:
+            if name in values:
+                values[name].append(value)
+            else:
+                values[name] = [value]
+        hosts = values.pop(b"host", _NONE)
+        if len(hosts) > 1 or (minor == 1 and not hosts):
+            raise Rejected(400, "bad_request", "there must be exactly one Host")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise Rejected(400, "bad_request", "Host is malformed")
+        self.host = hosts[0].lower() if hosts else b""
+        self.has_length = b"content-length" in values
+        connection = values.pop(b"connection", _NONE)
+        if not connection or (minor == 1 and connection == _KEEP_ALIVE):
+            self.close = minor == 0
+        else:
+            self._connection(tokens(connection), values)
+        if values:
+            self._others(values)
+
+    def _connection(self, connection: list[bytes], values: dict[bytes, list[bytes]]) -> None:
+        self.close = b"close" in connection or (self.minor == 0 and b"keep-alive" not in connection)
+        if self.minor == 1 and b"upgrade" in connection and b"upgrade" in values:
             self.upgrade = b", ".join(values[b"upgrade"])
+        gone = dropped_names(connection)
+        self.kept = [field for field in self.kept if field[0] not in gone]
+        for name in connection:
+            if name in _LISTABLE:
+                values.pop(name, None)
+
+    def _others(self, values: dict[bytes, list[bytes]]) -> None:
+        self.length = _length(values, self.minor)
+        self.expect = _expect(values.get(b"expect", _NONE), self.minor)
         if self.upgrade and self.length:
             raise Rejected(400, "bad_request", "a request for an upgrade has a body")
-        gone = dropped_names(connection) | _REWRITTEN
-        self.kept: Fields = [field for field in fields if field[0] not in gone]
-        trace = values.get(b"traceparent", [])
+        trace = values.get(b"traceparent", _NONE)
         if len(trace) == 1 and _TRACEPARENT.fullmatch(trace[0]):
-            self.kept += [field for field in fields if field[0] in (b"traceparent", b"tracestate")]
-        self.forwarded = {
-            name: b", ".join(values[name])
-            for name in (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
-            if name in values
-        }
-        ids = values.get(b"x-request-id", [])
-        self.request_id = ids[0] if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else b""
-        self.values = {name: (b"; " if name == b"cookie" else b", ").join(several) for name, several in values.items()}
+            self.kept = self.kept + [field for field in self.special if field[0] in (b"traceparent", b"tracestate")]
+        self.forwarded = {name: b", ".join(values[name]) for name in _FORWARDED if name in values}
+        ids = values.get(b"x-request-id", _NONE)
+        if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]):
+            self.request_id = ids[0]
+
+    @property
+    def values(self) -> dict[bytes, bytes]:
+        """All fields as they came, by lower-case name; several of a name are joined as the list they stand for."""
+        if self._values is None:
+            found: dict[bytes, bytes] = {}
+            for name, value, _ in (*self.special, *self.kept):
+                joint = b"; " if name == b"cookie" else b", "
+                found[name] = found[name] + joint + value if name in found else value
+            self._values = found
+        return self._values
 
     def get(self, name: str) -> str | None:
-        """A field's value by its name in lower case, several joined as the list they stand for."""
+        """A field's value by its name in lower case."""
         value = self.values.get(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
@@ -124,8 +154,8 @@ class RequestHead(NamedTuple):
 class _Probe:
     """Lets llhttp judge a head, and takes nothing from it."""
 
-    def on_headers_complete(self) -> None:
-        """llhttp has read the whole head."""
+
+_PROBE = _Probe()
 
 
 class HeadReader:
@@ -133,6 +163,7 @@ class HeadReader:
 
     def __init__(self, limits: HeadLimits) -> None:
         self.limits = limits
+        self._fields = FieldReader(SPECIAL)
         self._blocks: dict[bytes, Block] = {}
 
     def read(self, head: bytes) -> RequestHead:
@@ -163,8 +194,8 @@ class HeadReader:
         if not target.startswith(b"/"):
             target, host = _other_form(method, target)
             if host:  # RFC 9112 3.2.2: the target's authority replaces Host
-                rest = [field for field in block.fields if field[0] != b"host"]
-                block = Block(block.minor, [(b"host", host, b"host: " + host), *rest])
+                rest = [field for field in block.special if field[0] != b"host"]
+                block = Block(block.minor, [(b"host", host, b"host: " + host), *rest], block.kept)
         elif len(head) <= CACHED_BLOCK_BYTES:
             if len(self._blocks) >= CACHED_BLOCKS:
                 self._blocks.clear()
@@ -174,15 +205,15 @@ class HeadReader:
 
     def _judge(self, head: bytes, start: int, minor: int) -> Block:
         try:
-            httptools.HttpRequestParser(_Probe()).feed_data(head)
+            httptools.HttpRequestParser(_PROBE).feed_data(head)
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as error:
             raise Rejected(400, "bad_request", f"not HTTP: {error}") from None
-        fields = split_fields(head[start:])
-        if len(fields) > self.limits.headers:
+        special, plain = self._fields.split(head[start:])
+        if len(special) + len(plain) > self.limits.headers:
             raise Rejected(431, "header_too_large", f"more than {self.limits.headers} header fields")
-        return Block(minor, fields)
+        return Block(minor, special, plain)
 
     def _check_target(self, target: bytes) -> None:
         if len(target) > self.limits.uri_bytes:
@@ -205,14 +236,6 @@ def _other_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     return (path if path.startswith(b"/") else b"/" + path), absolute.group(1).lower()
 
 
-def _host(hosts: list[bytes], minor: int) -> bytes:
-    if len(hosts) > 1 or (minor == 1 and not hosts):
-        raise Rejected(400, "bad_request", "there must be exactly one Host")
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise Rejected(400, "bad_request", "Host is malformed")
-    return hosts[0].lower() if hosts else b""
-
-
 def _length(values: dict[bytes, list[bytes]], minor: int) -> int:
     codings = values.get(b"transfer-encoding")
     if codings is None:
@@ -227,7 +250,7 @@ def _length(values: dict[bytes, list[bytes]], minor: int) -> int:
     return CHUNKED
 
 
-def _expect(values: list[bytes] | tuple[()], minor: int) -> bool:
+def _expect(values: list[bytes], minor: int) -> bool:
     if not values or minor == 0:
         return False
     if len(values) > 1 or values[0].lower() != b"100-continue":

@@ -35,36 +35,42 @@ def request_head(exchange: Exchange) -> bytes:
 
 
 def _request_lines(block: Block, route: Route, client: ClientConnection) -> bytes:
-    kept = [line for _, _, line in block.kept]
     if route.request_set or route.request_remove:
         kept = changed(block.kept, route.request_remove, route.request_set)
+    else:
+        kept = [field[2] for field in block.kept]
     host = block.host or client.local
     for name, value in route.request_set:
-        if name.lower() == b"host":
+        if name == b"host":
             host = value
         else:
             kept.append(name + b": " + value)
-    kept += [name + b": " + value for name, value in route.request_add]
+    for name, value in route.request_add:
+        kept.append(name + b": " + value)
     if block.length == CHUNKED:
         kept.append(b"transfer-encoding: chunked")
-    elif block.length or b"content-length" in block.values:
+    elif block.has_length:
         kept.append(b"content-length: %d" % block.length)
     if block.upgrade:
         kept += [b"connection: upgrade", b"upgrade: " + block.upgrade]
-    kept += forwarded(block, client)
+    if client.trusted and block.forwarded:
+        kept += _forwarded(block.forwarded, block.host, client)
+    else:
+        kept.append(b"x-forwarded-for: %b\r\nx-forwarded-proto: %b" % (client.peer, client.scheme))
+        if block.host:
+            kept.append(b"x-forwarded-host: " + block.host)
     if client.plane.via:
         kept.append(b"via: 1.%d %b" % (block.minor, client.plane.via))
-    return b"host: " + host + b"\r\n" + b"".join(line + b"\r\n" for line in kept)
+    return b"host: %b\r\n%b\r\n" % (host, b"\r\n".join(kept))
 
 
-def forwarded(block: Block, client: ClientConnection) -> list[bytes]:
-    """The X-Forwarded-* lines: what a trusted peer says is kept and added to, what any other says is replaced."""
-    said = block.forwarded if client.trusted else {}
+def _forwarded(said: dict[bytes, bytes], host: bytes, client: ClientConnection) -> list[bytes]:
+    """The X-Forwarded-* lines for a trusted peer: what it says is kept and added to."""
     before = said.get(b"x-forwarded-for")
     found = [b"x-forwarded-for: " + (before + b", " + client.peer if before else client.peer)]
     found.append(b"x-forwarded-proto: " + said.get(b"x-forwarded-proto", client.scheme))
-    if block.host or b"x-forwarded-host" in said:
-        found.append(b"x-forwarded-host: " + said.get(b"x-forwarded-host", block.host))
+    if host or b"x-forwarded-host" in said:
+        found.append(b"x-forwarded-host: " + said.get(b"x-forwarded-host", host))
     if b"forwarded" in said:
         found.append(b"forwarded: " + said[b"forwarded"])
     return found
@@ -96,7 +102,8 @@ def reply_head(exchange: Exchange, reply: ReplyHead) -> bytes:
 def tunnel_head(exchange: Exchange, reply: ReplyHead) -> bytes:
     """The head of a 101."""
     return b"%b%bx-request-id: %b\r\nconnection: upgrade\r\nupgrade: %b\r\n\r\n" % (
-        _status_line(reply), reply.lines + exchange.plane.via_line, exchange.request_id, reply.upgrade or exchange.block.upgrade,
+        _status_line(reply), reply.lines + exchange.plane.via_line, exchange.request_id,
+        reply.upgrade or exchange.block.upgrade,
     )  # fmt: skip
 
 
@@ -107,4 +114,4 @@ def _status_line(reply: ReplyHead) -> bytes:
 def _changed_lines(reply: ReplyHead, route: Route) -> bytes:
     kept = changed(reply.kept, route.response_remove, route.response_set)
     kept += [name + b": " + value for name, value in (*route.response_set, *route.response_add)]
-    return b"".join(line + b"\r\n" for line in kept)
+    return b"".join([line + b"\r\n" for line in kept])

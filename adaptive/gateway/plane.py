@@ -12,6 +12,7 @@ from adaptive.gateway.cluster import ClusterRuntime
 from adaptive.gateway.head import HeadLimits, HeadReader
 from adaptive.gateway.router import Route, RouteTable
 from adaptive.telemetry import counters
+from adaptive.telemetry.access_log import AccessLog
 from adaptive.telemetry.board import Board
 from adaptive.telemetry.counters import Counters
 from adaptive.telemetry.ring import Ring
@@ -46,11 +47,12 @@ class Plane:
         self.draining = False
         self.drain_since = 0.0
         self.snapshot_version = 0
-        self.access_log: object | None = None
+        self.access_log: AccessLog | None = None
         # Requests are numbered worker, start of the worker, count: unique as long as a recording is.
         self._number = ((index & 0xFF) << 56) | ((epoch & 0xFF_FFFF) << 32)
         self.id_prefix = b"%016x" % (seed & 0xFFFF_FFFF_FFFF_FFFF)
         self._trust: dict[bytes, bool] = {}
+        self._dropped = 0  # lines of the access log that are counted already
         self.rejects = {
             "bad_request": counters.REJECT_BAD_REQUEST,
             "header_too_large": counters.REJECT_HEADER_TOO_LARGE,
@@ -64,7 +66,8 @@ class Plane:
         seed = f"{self.seed}/{self.index}"
         before: Mapping[str, ClusterRuntime] = self.by_name
         self.clusters = [
-            ClusterRuntime(self, c, config.clusters[c.name], f"{seed}/{c.name}", now, before.get(c.name)) for c in made.clusters
+            ClusterRuntime(self, c, config.clusters[c.name], f"{seed}/{c.name}", now, before.get(c.name))
+            for c in made.clusters
         ]
         self.by_name = {cluster.name: cluster for cluster in self.clusters}
         for name, cluster in before.items():
@@ -89,6 +92,11 @@ class Plane:
         self.blocks = {route.index: self.counters.block(route.index) for route in self.routes.routes}
         self.no_block = self.counters.block(None)
         self.slots = made.slots
+        path = config.access_log.path if config.access_log else None
+        if path != (self.access_log.path if self.access_log else None):
+            if self.access_log is not None:
+                self.access_log.close()
+            self.access_log = AccessLog(path) if path else None
         self.take_snapshot(force=True)
 
     def match(self, exchange: Exchange) -> Route | None:
@@ -97,7 +105,7 @@ class Plane:
             return self._simple
         host = exchange.host.decode("latin-1")
         name, colon, port = host.rpartition(":")
-        if colon and port.isdecimal() or (colon and not port):
+        if (colon and port.isdecimal()) or (colon and not port):
             host = name
         path = exchange.target.partition(b"?")[0].decode("latin-1")
         return self.routes.match(exchange.method.decode("latin-1"), host, path, exchange.block.get)
@@ -147,11 +155,12 @@ class Plane:
                 oldest[lane.slot] = next(iter(lane.outstanding.values())) if lane.outstanding else 0.0
 
     def sweep_slow(self, now: float) -> None:
-        """Called every half second: slow or idle clients, idle connections."""
+        """Called every half second: slow or idle clients, idle connections, the access log."""
         for client in list(self.clients):
             client.check(now)
         for cluster in self.clusters:
             cluster.sweep_idle(now)
-
-    def log_access(self, exchange: Exchange, now: float) -> None:
-        """Writes a line of the access log."""
+        if self.access_log is not None:
+            self.access_log.flush()
+            self.row[counters.ACCESS_LOG_DROPPED] += self.access_log.dropped - self._dropped
+            self._dropped = self.access_log.dropped

@@ -1,4 +1,4 @@
-"""The gateway's own answers: application/problem+json (RFC 9457), with the request's number for whoever asks about it."""
+"""The gateway's own answers: application/problem+json (RFC 9457), and the request's number to ask about."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import re
 
 import httptools
 
-from adaptive.gateway.fields import Fields, content_length, dropped_names, split_fields, tokens
+from adaptive.gateway.fields import HOP_BY_HOP, FieldReader, Fields, content_length, dropped_names, tokens
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -22,8 +22,16 @@ CACHED_HEADS = 512
 # HTTP/1.1 responses are what we forward; an endpoint may answer in 1.0.
 _LINE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)( [\t -~\x80-\xff]*)?\r\n")
 _LOAD_ITEM = re.compile(rb"\"?(cpu_utilization|application_utilization)\"?\s*[=:]\s*(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)")
-# The load report is for the gateway; it is not told on.
-_OURS = frozenset({b"endpoint-load-metrics", b"endpoint-load-metrics-bin", b"content-length", b"x-request-id"})
+# Fields that this hop reads; the load report is for the gateway, and is not told on.
+_SPECIAL = HOP_BY_HOP | {b"endpoint-load-metrics", b"endpoint-load-metrics-bin", b"content-length", b"x-request-id"}
+_NONE: list[bytes] = []
+
+
+class _Probe:
+    """Lets llhttp judge a head, and takes nothing from it."""
+
+
+_PROBE = _Probe()
 
 
 class BadReply(Exception):
@@ -33,21 +41,39 @@ class BadReply(Exception):
 class ReplyHead:
     """A response's head: status, how its body ends, and the lines that go on to the client."""
 
-    __slots__ = ("close", "kept", "length", "lines", "load_app", "load_cpu", "minor", "prefix", "reason", "status", "upgrade")
+    __slots__ = (
+        "close",
+        "kept",
+        "length",
+        "lines",
+        "load_app",
+        "load_cpu",
+        "minor",
+        "prefix",
+        "reason",
+        "status",
+        "upgrade",
+    )
 
-    def __init__(self, minor: int, status: int, reason: bytes, fields: Fields) -> None:
+    def __init__(self, minor: int, status: int, reason: bytes, special: Fields, plain: Fields) -> None:
         values: dict[bytes, list[bytes]] = {}
-        for name, value, _ in fields:
+        for name, value, _ in special:
             values.setdefault(name, []).append(value)
         self.minor, self.status, self.reason = minor, status, reason
-        connection = tokens(values.get(b"connection", ()))
-        self.close = b"close" in connection or (minor == 0 and b"keep-alive" not in connection)
+        connection = values.get(b"connection", _NONE)
+        self.close = minor == 0
+        if connection:
+            listed = tokens(connection)
+            self.close = b"close" in listed or (minor == 0 and b"keep-alive" not in listed)
+            gone = dropped_names(listed)
+            plain = [field for field in plain if field[0] not in gone]
         self.length = _length(values, minor)
-        self.upgrade = b", ".join(values.get(b"upgrade", ())) if status == 101 else b""
-        gone = dropped_names(connection) | _OURS
-        self.kept: Fields = [field for field in fields if field[0] not in gone]
-        self.lines = b"".join(line + b"\r\n" for _, _, line in self.kept)
-        self.load_cpu, self.load_app = load_report(values.get(b"endpoint-load-metrics", ()))
+        self.upgrade = b", ".join(values.get(b"upgrade", _NONE)) if status == 101 else b""
+        self.kept = plain
+        self.lines = b"".join([line + b"\r\n" for _, _, line in plain])
+        self.load_cpu = self.load_app = math.nan
+        if b"endpoint-load-metrics" in values:
+            self.load_cpu, self.load_app = load_report(values[b"endpoint-load-metrics"])
         self.prefix = b""  # what `lines.reply_head` made of it
 
     def bodiless(self, head_request: bool) -> bool:
@@ -60,6 +86,7 @@ class ReplyReader:
 
     def __init__(self, header_bytes: int = 65536, headers: int = 200) -> None:
         self.header_bytes, self.headers = header_bytes, headers
+        self._fields = FieldReader(_SPECIAL)
         self._heads: dict[bytes, ReplyHead] = {}
 
     def read(self, head: bytes) -> ReplyHead:
@@ -81,16 +108,16 @@ class ReplyReader:
         if len(head) > self.header_bytes:
             raise BadReply(f"the head exceeds {self.header_bytes} bytes")
         try:
-            httptools.HttpResponseParser(self).feed_data(head)
+            httptools.HttpResponseParser(_PROBE).feed_data(head)
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as error:
             raise BadReply(f"not HTTP: {error}") from None
-        fields = split_fields(head[line.end() :])
-        if len(fields) > self.headers:
+        special, plain = self._fields.split(head[line.end() :])
+        if len(special) + len(plain) > self.headers:
             raise BadReply(f"more than {self.headers} header fields")
         minor, status, reason = line.groups()
-        return ReplyHead(int(minor), int(status), reason or b" ", fields)
+        return ReplyHead(int(minor), int(status), reason or b" ", special, plain)
 
 
 def _length(values: dict[bytes, list[bytes]], minor: int) -> int:
@@ -106,8 +133,8 @@ def _length(values: dict[bytes, list[bytes]], minor: int) -> int:
     return UNTIL_CLOSE if length is None else length
 
 
-def load_report(values: list[bytes] | tuple[()]) -> tuple[float, float]:
-    """CPU and application utilisation from an `endpoint-load-metrics` header (ORCA, in TEXT or JSON form); NaN where absent."""
+def load_report(values: list[bytes]) -> tuple[float, float]:
+    """CPU and application utilisation from `endpoint-load-metrics` headers (ORCA, TEXT or JSON); NaN where absent."""
     cpu = app = math.nan
     for value in values:
         for name, number in _LOAD_ITEM.findall(value):

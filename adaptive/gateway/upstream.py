@@ -31,8 +31,8 @@ class Upstream(asyncio.Protocol):
     """One connection to an endpoint."""
 
     __slots__ = (
-        "attempt", "buffer", "chunks", "closed", "idle_since", "left", "paused", "phase", "pool", "stuck_since", "transport",
-        "used", "write",
+        "attempt", "buffer", "chunks", "closed", "idle_since", "left", "paused", "phase", "pool", "stuck_since",
+        "transport", "used", "write",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -233,14 +233,15 @@ class Upstream(asyncio.Protocol):
         self.attempt = None
         if not self.closed:
             self.closed = True
-            if self.transport is not None:
-                self.transport.abort()
+            self.transport.abort()
 
 
 class Pool:
     """The connections of one worker to one endpoint: idle ones, newest first, and how many there are in all."""
 
-    def __init__(self, cluster: ClusterRuntime, host: str, port: int, ssl_context: ssl.SSLContext | None, name: str) -> None:
+    def __init__(
+        self, cluster: ClusterRuntime, host: str, port: int, ssl_context: ssl.SSLContext | None, name: str
+    ) -> None:
         self.cluster = cluster
         self.host, self.port, self.ssl, self.name = host, port, ssl_context, name
         self.idle: deque[Upstream] = deque()
@@ -307,8 +308,8 @@ class Pool:
             attempt.detail = str(error)
             attempt.failed(Cause.CONNECT_FAILED)
         finally:
-            if not made and upstream.transport is None:
-                self.total -= 1
+            if not made:
+                self.total -= 1  # an Upstream that was never made is never lost
         if made:
             attempt.connecting = None
             if attempt.open:

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 # brain reaches the picks after 12 ms on average; the sweep itself costs some microseconds.
 SWEEP = 0.025
 SWEEP_SLOW = 0.5
-# Seconds for which new connections are still accepted after the drain began: clients and load balancers need a moment to
-# see that readiness failed.
+# Seconds for which new connections are still accepted after the drain began: clients and load balancers need a moment
+# to see that readiness failed.
 DRAIN_ACCEPT = 0.5
 
 
@@ -169,7 +169,7 @@ def server_context(config: ListenerTLS | None) -> ssl.SSLContext | None:
         if chosen is not None:
             connection.context = chosen
 
-    default.sni_callback = choose  # type: ignore[assignment]
+    default.sni_callback = choose
     return default
 
 
