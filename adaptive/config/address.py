@@ -13,7 +13,7 @@ _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LONGEST_NAME = 253  # RFC 1035: 255 octets on the wire
 
 
-class Fault(NamedTuple):
+class Unread(NamedTuple):
     """A value that could not be read, on its way to the key that will say so."""
 
     message: str
@@ -21,7 +21,7 @@ class Fault(NamedTuple):
 
 def read_host(text: Any) -> str:
     """A host in its canonical form: IP addresses compressed, names in lower case. Raises ValueError."""
-    if isinstance(text, Fault):
+    if isinstance(text, Unread):
         raise ValueError(text.message)
     if not isinstance(text, str):
         raise ValueError("must be a host: an IP address or a name")
@@ -92,16 +92,18 @@ def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
     return "::" in hosts and any(":" in host for host in hosts - {"::"})
 
 
-def long_form(data: Any) -> Any:
+def long_form(data: Any, required: bool = True) -> Any:
     """The mapping that an address, or a mapping with the key `address`, is short for: with `host` and `port`. What
-    cannot be read becomes a Fault in the place of the host, so that the other keys are still looked at.
+    cannot be read becomes an Unread in the place of the host, so that the other keys are still looked at.
     """
     if isinstance(data, dict):
         if "address" not in data:
+            if required and not data.keys() & {"host", "port"}:
+                return {**data, "host": Unread("an address is required"), "port": 1}
             return data
         rest = {key: value for key, value in data.items() if key != "address"}
         if "host" in rest or "port" in rest:
-            return {"port": 1, **rest, "host": Fault("give either address, or host and port")}
+            return {"port": 1, **rest, "host": Unread("give either address, or host and port")}
         text = data["address"]
     elif isinstance(data, (str, int)):
         text, rest = data, {}
@@ -110,7 +112,7 @@ def long_form(data: Any) -> Any:
     try:
         host, port = read_address(text)
     except ValueError as error:
-        return {**rest, "host": Fault(str(error)), "port": 1}
+        return {**rest, "host": Unread(str(error)), "port": 1}
     return {**rest, "host": host, "port": port}
 
 

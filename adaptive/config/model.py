@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from adaptive.config import checks, explain
 from adaptive.config.base import Filename, Flag, Name, Part, Whole
 from adaptive.config.cluster import (
     ClusterConfig,
@@ -106,6 +115,12 @@ def _listeners(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else [value]
 
 
+def _workers(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError('must be a whole number, or "auto" for one a core')
+    return value
+
+
 def _named(value: Any) -> Any:
     """Routes with a name each: "route-<n>", counted from 1, for those that have none."""
     if not isinstance(value, (list, tuple)):
@@ -122,7 +137,7 @@ class Config(Part):
     listen: Annotated[tuple[Listener, ...], BeforeValidator(_listeners), Field(min_length=1)]
     admin: Admin | None = None
     # Processes; the bound is what a byte of an outcome can tell apart.
-    workers: Annotated[int, Field(strict=True, ge=1, le=255)] = 1
+    workers: Annotated[int, BeforeValidator(_workers), Field(strict=True, ge=1, le=255)] = 1
     server: Server = Server()
     # Outcomes carry the indexes of cluster and route in 16 bits.
     clusters: Annotated[dict[Name, ClusterConfig], Field(min_length=1, max_length=65535)]
@@ -135,6 +150,19 @@ class Config(Part):
     @classmethod
     def _switched_off(cls, value: Any) -> Any:
         return None if value is False else value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Adds what `checks` finds to what validation finds, and puts all of it in words."""
+        faults = list(checks.faults(data))
+        try:
+            config = handler(data)
+        except ValidationError as error:
+            raise explain.merged(error, faults, cls) or error from None
+        if wrong := explain.merged(None, faults, cls):
+            raise wrong
+        return config
 
     def redacted(self) -> dict[str, Any]:
         """The configuration as JSON-able values, with every secret replaced by asterisks."""

@@ -42,22 +42,28 @@ class HeaderMatch(Part):
         return self
 
 
+def _not_ours(name: str) -> str:
+    if name in _OURS:
+        raise ValueError(f"{name} is the gateway's own to write, for it frames the message")
+    return name
+
+
+def _not_host(name: str) -> str:
+    if name == "host":
+        raise ValueError("a request has exactly one Host: set it")
+    return name
+
+
+Replaceable = Annotated[HeaderName, AfterValidator(_not_ours)]
+Removable = Annotated[Replaceable, AfterValidator(_not_host)]
+
+
 class HeaderChanges(Part):
     """Changes to headers, applied in this order: remove, set (replaces), add (appends). Values are kept out of repr."""
 
-    set: dict[HeaderName, HeaderValue] = Field(default={}, repr=False)
-    add: dict[HeaderName, HeaderValue] = Field(default={}, repr=False)
-    remove: Annotated[tuple[HeaderName, ...], BeforeValidator(one_or_many)] = ()
-
-    @field_validator("set", "add", "remove")
-    @classmethod
-    def _not_ours(cls, value: Any, info: ValidationInfo) -> Any:
-        for name in value:
-            if name in _OURS:
-                raise ValueError(f"{name} is the gateway's own to write, for it frames the message")
-            if name == "host" and info.field_name != "set":
-                raise ValueError("a request has exactly one Host: set it")
-        return value
+    set: dict[Replaceable, HeaderValue] = Field(default={}, repr=False)
+    add: dict[Removable, HeaderValue] = Field(default={}, repr=False)
+    remove: Annotated[tuple[Removable, ...], BeforeValidator(one_or_many)] = ()
 
 
 def _host(text: str) -> str:

@@ -84,7 +84,7 @@ class Admin(Part):
     @model_validator(mode="before")
     @classmethod
     def _long_form(cls, data: Any) -> Any:
-        return long_form(data)
+        return long_form(data, required=False)
 
     @field_validator("token")
     @classmethod
