@@ -35,7 +35,7 @@ NEVER = float("-inf")
 class Lane:
     """One endpoint as this worker sees it. Times are seconds; `NEVER` where nothing happened yet."""
 
-    __slots__ = (  # noqa: RUF023: grouped by who writes them
+    __slots__ = (
         "answered",
         "bar",
         "credit",
@@ -148,7 +148,7 @@ class Lanes:
         lane.in_flight -= 1
         if verdict == SUCCESS:
             lane.answered = now
-            if sent_at > lane.frontier:  # noqa: PLR1730: `max` costs a call
+            if sent_at > lane.frontier:  # noqa: PLR1730 - `max` costs a call
                 lane.frontier = sent_at
             lane.streak += 1
         elif verdict == FAILURE:

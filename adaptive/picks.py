@@ -1,16 +1,19 @@
 """The classical balancers: smooth weighted round robin, weighted random, least request and Peak EWMA by two choices.
 
 They honour the Snapshot's health and weights but look at nothing else that was learned. Each pick costs O(lanes).
+At the end, the choice of the smallest of many scores within a window, with its exact probability.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 from adaptive.lanes import SUCCESS, Lane, Lanes
 
 # Up to here the propensity of two choices is counted over all lanes; above, over this many drawn at random.
 COUNTED = 64
+# `smallest` looks at so many neighbours: the least of 16 is close to the least of all, at a constant cost.
+WINDOW = 16
 
 
 class RoundRobin(Lanes):
@@ -135,3 +138,59 @@ def _draw(lanes: Sequence[Lane], at: float) -> Lane:
         if at < 0.0:
             return lane
     return lanes[-1]
+
+
+def smallest(column: Sequence[float], random: Callable[[], float]) -> int:
+    """Index of the smallest score, ties at random; of more than WINDOW, within a window at random on their ring."""
+    n = len(column)
+    offset = 0
+    window = column
+    if n > WINDOW:
+        offset = int(random() * n)
+        window = column[offset : offset + WINDOW]
+        if offset + WINDOW > n:
+            window = [*window, *column[: offset + WINDOW - n]]
+    best = min(window)
+    ties = window.count(best)
+    index = window.index(best)
+    if ties > 1:
+        for _ in range(int(random() * ties)):
+            index = window.index(best, index + 1)
+    return (offset + index) % n
+
+
+def chance(column: Sequence[float], index: int) -> float:
+    """Probability that `smallest` gives this index.
+
+    Exact: the mean, over the n windows, of 1/ties in those where it is the smallest. These lie between the nearest
+    smaller scores on either side, so the 2·16 - 1 neighbours suffice; the ties are counted by sliding.
+    """
+    n = len(column)
+    mine = column[index]
+    if n <= WINDOW:
+        return 1.0 / column.count(mine) if mine == min(column) else 0.0
+    reach = WINDOW - 1
+    first = index - reach
+    if first >= 0 and index + WINDOW <= n:
+        around = column[first : index + WINDOW]
+    else:
+        around = [column[at % n] for at in range(first, index + WINDOW)]
+    low = high = reach
+    while low and around[low - 1] >= mine:
+        low -= 1
+    while high < 2 * reach and around[high + 1] >= mine:
+        high += 1
+    windows = high - reach - low + 1
+    if windows <= 0:
+        return 0.0
+    equal = around[low : high + 1].count(mine)
+    if equal == 1:
+        return windows / n
+    if equal == high - low + 1:
+        return windows / (n * WINDOW)
+    ties = around[low : low + WINDOW].count(mine)
+    won = 1.0 / ties
+    for start in range(low, high - reach):
+        ties += (around[start + WINDOW] == mine) - (around[start] == mine)
+        won += 1.0 / ties
+    return won / n

@@ -76,7 +76,7 @@ class Fleet:
     scenario: Scenario
     rate: Callable[[float], float] = lambda t: 1000.0
     seed: int = 1
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     gate: bool = True  # the fast loop turns away from an endpoint that has just failed
     start: float = 1000.0
     cluster: dict[str, Any] = field(default_factory=dict)

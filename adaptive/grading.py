@@ -1,0 +1,265 @@
+"""Graded, lanes with their scores kept up to date: what the fast loop knows before it chooses.
+
+A score is a whole number of gate points, each worth more than any load, plus the load (attempts in flight + 1) ×
+slowness / weight. Every lane has two scores, one as repeatable requests see it and one, stricter, for those that cannot
+be sent twice. They lie in two columns that change where an attempt begins or ends, and are graded anew every few
+hundredths of a second for what changes by the passing of time: stalls, doubt, failures that fade.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Iterable, Sequence
+
+from adaptive.ewma import Quantiles
+from adaptive.lanes import CANARY, DEGRADED, FAILURE, HEALTHY, NEVER, SUCCESS, Lane, Lanes
+from adaptive.types import FULL_WEIGHT, Cluster, Snapshot
+
+# One gate point in score units: above any load, and small enough that a double keeps the load's ties exact below it.
+POINT = 1e6
+# A canary is the last resort of a pick: more points than all the other gates can add up to.
+LAST = 8 * POINT
+# Seconds between gradings, and seconds more for each lane: grading costs 1 % of a core at most. In simulation 5 ms was
+# no better than 20.
+GRADE_EVERY, GRADE_LANE = 0.02, 0.0001
+# Points for recent failures (+0.5 each): one above the first or second number, one more above the third.
+FAILED_REPEATABLE, FAILED, FAILED_OFTEN = 0.3, 0.12, 1.0
+FAILURE_STEP = 0.5
+# A success counts against old failures once this many in a row came back, by this factor each.
+STREAK, FORGIVEN = 12, 0.93
+# A lane with two attempts in flight or more is stalled after this many seconds, or typical latencies over the number
+# in flight, without a completion, whichever is longer: e**-7, one false alarm in a thousand gaps.
+STALL_FLOOR, STALL_GAPS = 0.05, 7.0
+# While no latency is known, only a second without any answer is a stall.
+STALL_UNKNOWN = 1.0
+# Doubt, for requests that cannot be sent twice: the ages of all attempts sent after the newest one that came back, in
+# typical latencies. Exponentially distributed with mean 1 at a lane that works, growing without end at one that hangs.
+# Each quarter counts as half an attempt in flight, up to two, and above 3 (1 in 20) it is a gate. That halves the
+# requests lost to a hang; calm traffic does not notice, because some other lane is always as good.
+DOUBT_GRAIN, DOUBT_LOAD, DOUBT_MOST, DOUBT_GATE = 4.0, 0.5, 2.0, 3.0
+# The other gate of doubt: the oldest attempt is older than this many typical latencies and than the cluster's p99.
+OLDEST_GATE = 3.0
+# Latency below this multiple of the median is ordinary: noise must not steer. Above the most it counts no further.
+ORDINARY, SLOWEST = 1.25, 64.0
+# Samples of the median mixed into a lane's mean, so that few samples move it little, and old ones less with time.
+PRIOR = 4.0
+# Latencies known before the tail is believed, and the seconds between two looks at it.
+TAIL_SAMPLES, TAIL_EVERY = 100.0, 0.25
+# Gated lanes that are looked at for exploration in one round.
+PROBES = 16
+
+
+class Graded(Lanes):
+    """The lanes of one cluster in one worker, with their scores."""
+
+    def __init__(self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane] = ()) -> None:
+        super().__init__(cluster, rng, adopted)
+        self.random = rng.random
+        self.order = list(self.lanes)
+        rng.shuffle(self.order)
+        self.ring: list[Lane] = []  # usable lanes, tier by tier, each tier in the shuffled order
+        self.reads: list[float] = []  # scores of the ring for repeatable requests
+        self.writes: list[float] = []  # and for the others
+        self.place: dict[int, int] = {}  # slot → index in the ring
+        self.ranges: list[tuple[int, int]] = []  # of each tier in the ring
+        self.shares: list[float] = []  # probability of each tier
+        self.probes: list[Lane] = []  # lanes that get no requests but by exploration
+        self.typical = 0.0  # median over the lanes of the mean latency, seconds; 0: not known
+        self.common = 0.0  # median over the lanes of the failure score
+        self.latencies = Quantiles(half_life=5.0)
+        self.tail = 0.0  # the cluster's p99 latency, seconds; 0: not known
+        self.medians_due = NEVER
+        self.graded_at = NEVER
+        self.due = NEVER  # when the next grading is
+        self._admit(NEVER)
+
+    # What the data plane tells.
+
+    def sent(self, lane: Lane, key: Hashable, now: float) -> None:
+        """An attempt begins."""
+        lane.outstanding[key] = now
+        n = lane.in_flight + 1
+        lane.in_flight = n
+        if lane.home is self and not lane.limit:
+            index = lane.index
+            load = (n + lane.others + 1) * lane.step
+            self.reads[index] = lane.gate + load
+            self.writes[index] = lane.bar + load
+        else:
+            self._moved(lane, now)
+
+    def closed(self, lane: Lane, key: Hashable, now: float, latency: float | None, verdict: int) -> None:
+        """An attempt ended."""
+        sent_at = lane.outstanding.pop(key)
+        n = lane.in_flight - 1
+        lane.in_flight = n
+        if verdict == SUCCESS:
+            lane.answered = now
+            if sent_at > lane.frontier:  # noqa: PLR1730 - `max` costs a call
+                lane.frontier = sent_at
+            streak = lane.streak + 1
+            lane.streak = streak
+            if streak >= STREAK and lane.failures.value > 0.0:
+                lane.failures.scale(FORGIVEN)
+            if latency is not None:
+                lane.latency.add(latency, now)
+                self.latencies.add(latency, now)
+            if lane.bar == 0.0 and lane.home is self:  # nothing to lift: only the load changed
+                index = lane.index
+                load = (n + lane.others + 1) * lane.step
+                self.reads[index] = load
+                self.writes[index] = load
+                return
+        elif verdict == FAILURE:
+            lane.streak = 0
+            lane.failures.add(FAILURE_STEP, now)
+            waited = now - sent_at
+            if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
+                self.latencies.add(waited, now)
+        self._moved(lane, now)
+
+    def _moved(self, lane: Lane, now: float) -> None:
+        """Grades a lane at once, wherever it stands now."""
+        home = lane.home
+        if isinstance(home, Graded):
+            home._grade(lane, now)
+
+    def share(self, others: Sequence[int]) -> None:
+        """Takes the other workers' attempts in flight, by slot."""
+        super().share(others)
+        for index, lane in enumerate(self.ring):
+            load = (lane.in_flight + lane.others + 1) * lane.step
+            self.reads[index] = lane.gate + load
+            self.writes[index] = lane.bar + load
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Takes a snapshot; its verdicts are in force from the next pick on."""
+        super().apply(snapshot)
+        self.due = NEVER
+        self._admit(NEVER)
+
+    # Grading.
+
+    def _admit(self, now: float) -> None:
+        """Builds the ring of the lanes that may be used at all."""
+        for lane in self.lanes:
+            lane.home = None
+        self.ring, self.ranges = [], []
+        for rank in range(len(self.tiers)):
+            start = len(self.ring)
+            for lane in self.order:
+                if lane.tier == rank and self.health(lane, now) <= CANARY:
+                    lane.home, lane.index = self, len(self.ring)
+                    self.ring.append(lane)
+            self.ranges.append((start, len(self.ring)))
+        self.place = {lane.slot: index for index, lane in enumerate(self.ring)}
+        self.reads = [0.0] * len(self.ring)
+        self.writes = [0.0] * len(self.ring)
+        self.probes = []
+        for lane in self.ring:
+            self._grade(lane, now)
+        self._weigh_tiers()
+
+    def _refresh(self, now: float) -> None:
+        """Grades every lane that is not at rest: what changes by the mere passing of time."""
+        if now > self.expires and not self.stale:
+            self.stale = True
+            self._admit(now)
+        ring = self.ring
+        self.due = now + GRADE_EVERY + GRADE_LANE * len(ring)
+        if now >= self.medians_due:
+            self.medians_due = now + max(TAIL_EVERY, 0.001 * len(ring))
+            self._compare(now)
+        before = self.graded_at
+        self.graded_at = now
+        probes = []
+        for lane in ring:
+            if lane.in_flight or lane.bar or lane.slowness > 1.0 or lane.answered >= before:
+                self._grade(lane, now)
+                if lane.gate >= POINT or lane.slowness > 1.0:
+                    probes.append(lane)
+        if len(probes) > PROBES:
+            first = int(self.random() * len(probes))
+            probes = (probes + probes)[first : first + PROBES]
+        self.probes = probes
+        if len(self.tiers) > 1:
+            self._weigh_tiers()
+
+    def _compare(self, now: float) -> None:
+        """What is ordinary in this cluster now: the medians over the lanes, and the tail of the latencies."""
+        ring = self.ring
+        means = sorted([lane.latency.total / lane.latency.mass for lane in ring if lane.latency.mass > 0.0])
+        self.typical = means[len(means) // 2] if means else 0.0
+        failing = sorted([lane.failures.get(now) for lane in ring if lane.failures.value > 0.0])
+        # Where most lanes fail, it is not the lane's fault: only those above the median are gated.
+        self.common = failing[len(failing) - 1 - len(ring) // 2] if len(failing) * 2 > len(ring) else 0.0
+        self.tail = self.latencies.get(0.99) if self.latencies.mass >= TAIL_SAMPLES else 0.0
+
+    def _grade(self, lane: Lane, now: float) -> None:
+        """Gates, doubt and slowness of one lane, and its scores."""
+        health = self.health(lane, now)
+        gate = 0.0 if health == HEALTHY else POINT if health == DEGRADED else LAST
+        in_flight = lane.in_flight
+        typical = self.typical
+        doubt = 0.0
+        if in_flight:
+            oldest = next(iter(lane.outstanding.values()))
+            if in_flight > 1:
+                silent = now - (lane.answered if lane.answered > oldest else oldest)
+                if silent > (max(STALL_FLOOR, STALL_GAPS * typical / in_flight) if typical else STALL_UNKNOWN):
+                    gate += POINT
+            if typical:
+                doubt = self._doubt(lane, now, oldest)
+        if 0 < lane.limit <= in_flight + lane.others:
+            gate += POINT
+        bar = gate + doubt
+        if lane.failures.value > 0.0:
+            failed = lane.failures.get(now)
+            if failed < 0.01:
+                lane.failures.value = 0.0
+            failed -= self.common
+            if failed > FAILED:
+                often = POINT if failed > FAILED_OFTEN else 0.0
+                bar += POINT + often
+                if failed > FAILED_REPEATABLE:
+                    gate += POINT + often
+        slowness = 1.0
+        if typical:
+            latency = lane.latency
+            mass = latency.weight(now)
+            if mass > 0.0:
+                mean = latency.total / latency.mass
+                slowness = (mean * mass + typical * PRIOR) / ((mass + PRIOR) * typical)
+                slowness = 1.0 if slowness < ORDINARY else min(slowness, SLOWEST)
+        lane.slowness = slowness
+        lane.step = slowness * FULL_WEIGHT / lane.weight
+        lane.gate = gate
+        lane.bar = bar
+        load = (in_flight + lane.others + 1) * lane.step
+        self.reads[lane.index] = gate + load
+        self.writes[lane.index] = bar + load
+
+    def _doubt(self, lane: Lane, now: float, oldest: float) -> float:
+        """What the silence of the outstanding attempts counts for an unrepeatable request, in score units."""
+        typical, frontier = self.typical, lane.frontier
+        waited = 0.0
+        for sent_at in reversed(lane.outstanding.values()):
+            if sent_at <= frontier:
+                break
+            waited += now - sent_at
+        doubt = waited / typical
+        age = now - oldest
+        if doubt > DOUBT_GATE or (age > OLDEST_GATE * typical and age > self.tail):
+            return POINT
+        return min(DOUBT_MOST, int(doubt * DOUBT_GRAIN) * DOUBT_LOAD) * FULL_WEIGHT / lane.weight
+
+    def _weigh_tiers(self) -> None:
+        """Shares of the priorities, by the weight of what is not gated in each."""
+        if len(self.tiers) == 1:
+            self.shares = [1.0]
+            return
+        ranges, ring = self.ranges, self.ring
+        have = [float(sum(x.weight for x in ring[a:b] if x.gate < POINT)) for a, b in ranges]
+        if not any(have):
+            have = [float(sum(x.weight for x in ring[a:b])) for a, b in ranges]
+        self.shares = self.spread(have, [float(sum(lane.weight for lane in tier)) for tier in self.tiers])
