@@ -33,7 +33,7 @@ def log_exchange(log: AccessLog, exchange: Exchange, now: float) -> bool:
         exchange.client.peer.decode("latin-1"),
         get("user-agent"),
         exchange.request_id.decode("latin-1"),
-        exchange.host.decode("latin-1") or None,
+        exchange.block.host.decode("latin-1") or None,
         exchange.attempts,
         attempt.first_byte - attempt.sent_at if attempt and attempt.first_byte else None,
         (attempt.detail if attempt else "") or ("via_upstream" if exchange.status and attempt else None),

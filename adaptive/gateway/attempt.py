@@ -57,7 +57,8 @@ class Attempt:
     def connected(self, upstream: Upstream) -> None:
         """A connection for it stands: the request goes out."""
         self.upstream = upstream
-        upstream.carry(self)
+        upstream.attempt = self
+        upstream.used += 1
         if upstream.used == 1:
             self.marks |= _FRESH
             self.connect = monotonic() - self.sent_at
@@ -67,6 +68,10 @@ class Attempt:
         """Its deadline has passed."""
         exchange = self.exchange
         upstream = self.upstream
+        if not self.deadline:
+            self.deadline = exchange.patience(self, max(self.sent_at + self.connect, exchange.body_ended))
+        if self.deadline > now:
+            return
         if upstream is None:
             self.failed(Cause.CONNECT_TIMEOUT)
         elif exchange.responded:
@@ -106,7 +111,6 @@ class Attempt:
         cluster.balancer.closed(
             lane, self, now, first - self.sent_at if first else None, classify.verdict(cause, status)
         )
-        plane.live[lane.slot] = lane.in_flight
         plane.put(
             self.sent_at, first or _NAN, now, exchange.number, exchange.bytes_up, self.bytes_down, lane.slot,
             plane.snapshot_version, self.in_flight, self.propensity, self.connect, self.load_cpu, self.load_app,
@@ -114,6 +118,6 @@ class Attempt:
         )  # fmt: skip
         upstream = self.upstream
         if upstream is not None:
-            upstream.release(self.reusable)
+            upstream.release(self.reusable, now)
         elif self.connecting is not None and cause != Cause.CLIENT_GONE:
             self.connecting.cancel()

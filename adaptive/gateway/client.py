@@ -143,7 +143,7 @@ class ClientConnection(asyncio.Protocol):
             self._reject(rejected.status, rejected.detail, plane.rejects[rejected.reason], now)
             return
         exchange = self.exchange = Exchange(self, head, now)
-        length = head.block.length
+        length = head[2].length
         if not length:
             self.buffer = rest
             exchange.begin(now)

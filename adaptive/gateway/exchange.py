@@ -38,10 +38,10 @@ class Exchange:
     """One request and its response."""
 
     __slots__ = (
-        "attempt", "attempts", "block", "body_done", "bytes_down", "bytes_up", "client", "cluster", "deadline", "done",
-        "flag", "framed", "free", "fresh", "host", "keep", "kept", "kept_bytes", "method", "number", "plane", "rechunk",
-        "repeatable", "replayable", "request_id", "responded", "route", "route_index", "started", "status", "target",
-        "tried", "tunnelled",
+        "attempt", "attempts", "block", "body_done", "body_ended", "bytes_down", "bytes_up", "client", "cluster",
+        "deadline", "done", "flag", "framed", "free", "fresh", "keep", "kept", "kept_bytes", "method", "number",
+        "plane", "rechunk", "repeatable", "replayable", "request_id", "responded", "route", "route_index", "started",
+        "status", "target", "tried", "tunnelled",
     )  # fmt: skip
 
     route: Route
@@ -50,27 +50,29 @@ class Exchange:
         plane = client.plane
         self.client = client
         self.plane = plane
-        self.method, self.target, self.host, self.block = head
+        self.method, self.target, block = head
+        self.block = block
         self.started = now
         self.number = plane.next_number()
-        self.request_id = (client.trusted and head.block.request_id) or b"%b%016x" % (plane.id_prefix, self.number)
+        self.request_id = (client.trusted and block.request_id) or b"%b%016x" % (plane.id_prefix, self.number)
         self.cluster: ClusterRuntime = cast("ClusterRuntime", None)  # until `begin` has found the route
         self.attempt: Attempt | None = None
         self.attempts = self.free = 0
         self.tried: tuple[int, ...] = ()
         self.fresh = False
-        self.body_done = head.block.length == 0
+        self.body_done = block.length == 0
         self.kept: list[bytes] = []  # the body as it goes out, while it may have to go out again
         self.kept_bytes = self.bytes_up = self.bytes_down = 0
-        self.framed = head.block.length == CHUNKED
-        self.repeatable = head.method in IDEMPOTENT
+        self.framed = block.length == CHUNKED
+        self.repeatable = self.method in IDEMPOTENT
         self.replayable = True
         self.responded = self.rechunk = self.done = self.tunnelled = False
-        self.keep = not head.block.close
+        self.keep = not block.close
         self.route_index = 0xFFFF
         self.status = 0
         self.flag = "-"
         self.deadline = math.inf
+        self.body_ended = now
 
     # From the client.
 
@@ -115,6 +117,7 @@ class Exchange:
     def body_end(self, trailers: list[tuple[bytes, bytes]], now: float) -> None:
         """The request's body is complete."""
         self.body_done = True
+        self.body_ended = now
         self.deadline = now + self.route.timeout
         attempt = self.attempt
         if self.framed:
@@ -124,7 +127,7 @@ class Exchange:
             if attempt is not None and attempt.upstream is not None:
                 attempt.upstream.write(data)
         if attempt is not None and attempt.upstream is not None and not self.responded:
-            attempt.deadline = self._patience(attempt, now)
+            attempt.deadline = 0.0
 
     def client_gone(self) -> None:
         """The client's connection is lost."""
@@ -171,7 +174,6 @@ class Exchange:
         attempt = self.attempt = Attempt(self, lane, now, balancer.propensity, marks)
         balancer.sent(lane, attempt, now)
         plane = self.plane
-        plane.live[lane.slot] = lane.in_flight
         plane.row[counters.ATTEMPTS] += 1
         pool = cluster.pools[lane.slot]
         upstream = None if self.fresh else pool.take()
@@ -200,10 +202,10 @@ class Exchange:
                     self.client.go_on()
         else:
             upstream.write(head)
-        attempt.deadline = self._patience(attempt, monotonic() if attempt.connect else attempt.sent_at)
+        attempt.deadline = 0.0  # the next sweep works it out; most attempts are over before one comes
 
-    def _patience(self, attempt: Attempt, now: float) -> float:
-        """When to give this attempt up if nothing has come by then."""
+    def patience(self, attempt: Attempt, now: float) -> float:
+        """When to give this attempt up if nothing has come by then; `now` is when the request was sent."""
         if not self.body_done:
             return now + 1.0
         if not self.repeatable or self.attempts > self.route.retries + self.free:

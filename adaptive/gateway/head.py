@@ -142,13 +142,8 @@ class Block:
         return None if value is None else value.decode("latin-1")
 
 
-class RequestHead(NamedTuple):
-    """A request's head, checked. `target` is in origin form (or `*`); `host` is the authority it is meant for."""
-
-    method: bytes
-    target: bytes
-    host: bytes
-    block: Block
+# A request's head, checked: the method, the target in origin form (or `*`), and what follows from the fields.
+RequestHead = tuple[bytes, bytes, Block]
 
 
 class _Probe:
@@ -173,8 +168,9 @@ class HeadReader:
             block = self._blocks.get(head[line.end() - 10 :])
             method, target = line.group(1, 2)
             if block is not None and method in METHODS:
-                self._check_target(target)
-                return RequestHead(method, target, block.host, block)
+                if len(target) > self.limits.uri_bytes or b"/." in target or b"%" in target:
+                    self._check_target(target)
+                return method, target, block
         return self._read_anew(head)
 
     def _read_anew(self, head: bytes) -> RequestHead:
@@ -201,7 +197,7 @@ class HeadReader:
                 self._blocks.clear()
             self._blocks[head[any_line.end() - 10 :]] = block
         self._check_target(target)
-        return RequestHead(method, target, block.host, block)
+        return method, target, block
 
     def _judge(self, head: bytes, start: int, minor: int) -> Block:
         try:
@@ -218,11 +214,10 @@ class HeadReader:
     def _check_target(self, target: bytes) -> None:
         if len(target) > self.limits.uri_bytes:
             raise Rejected(414, "uri_too_long", f"the target exceeds {self.limits.uri_bytes} bytes")
-        if b"/." in target or b"%" in target or b"\\" in target or b"#" in target:
-            if b"#" in target:
-                raise Rejected(400, "bad_request", "the target has a fragment")
-            if _UNSAFE_PATH.search(target.partition(b"?")[0]):
-                raise Rejected(400, "bad_request", "the path has dot segments, a backslash or a NUL")
+        if b"#" in target:
+            raise Rejected(400, "bad_request", "the target has a fragment")
+        if _UNSAFE_PATH.search(target.partition(b"?")[0]):
+            raise Rejected(400, "bad_request", "the path has dot segments, a backslash or a NUL")
 
 
 def _other_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:

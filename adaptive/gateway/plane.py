@@ -103,7 +103,7 @@ class Plane:
         """The route of a request."""
         if self._simple is not None:
             return self._simple
-        host = exchange.host.decode("latin-1")
+        host = exchange.block.host.decode("latin-1")
         name, colon, port = host.rpartition(":")
         if (colon and port.isdecimal()) or (colon and not port):
             host = name

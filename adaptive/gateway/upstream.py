@@ -19,8 +19,8 @@ from adaptive.telemetry.counters import UPSTREAM_CLOSED_IDLE, UPSTREAM_OPEN, UPS
 from adaptive.types import Cause
 
 if TYPE_CHECKING:
+    from adaptive.gateway.attempt import Attempt
     from adaptive.gateway.cluster import ClusterRuntime
-    from adaptive.gateway.exchange import Attempt
 
 _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _TUNNEL = range(5)
 
@@ -108,12 +108,6 @@ class Upstream(asyncio.Protocol):
             self.paused = False
             if not self.closed:
                 self.transport.resume_reading()
-
-    def carry(self, attempt: Attempt) -> None:
-        """Takes an attempt; its response is the next thing to be read."""
-        self.attempt = attempt
-        self.used += 1
-        self.phase = _HEAD
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop: bytes of a response."""
@@ -217,16 +211,17 @@ class Upstream(asyncio.Protocol):
                 attempt.reusable = False
             attempt.exchange.reply_end(attempt, data, trailers or [])
 
-    def release(self, reusable: bool) -> None:
+    def release(self, reusable: bool, now: float) -> None:
         """The attempt is over: back to the pool, or closed."""
         self.attempt = None
         self.chunks = None
+        self.phase = _HEAD
         if self.paused:
             self.go_on()
         if not reusable or self.closed or self.stuck_since or self.transport.is_closing():
             self.abort()
         else:
-            self.pool.put(self)
+            self.pool.put(self, now)
 
     def abort(self) -> None:
         """Closes at once."""
@@ -273,12 +268,12 @@ class Pool:
                 return upstream
         return None
 
-    def put(self, upstream: Upstream) -> None:
+    def put(self, upstream: Upstream, now: float) -> None:
         """Keeps a connection for later, within the bound."""
         if self.retired or len(self.idle) >= self.cluster.idle_limit:
             upstream.abort()
             return
-        upstream.idle_since = monotonic()
+        upstream.idle_since = now
         self.idle.append(upstream)
 
     @property
@@ -315,7 +310,7 @@ class Pool:
             if attempt.open:
                 attempt.connected(upstream)
             else:
-                self.put(upstream)
+                self.put(upstream, monotonic())
 
     def sweep(self, now: float, idle_timeout: float) -> None:
         """Closes connections that have been idle for too long (the oldest stand first)."""

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 # Deadlines, the snapshot and the other workers' counts are looked at this often. A quarter of a tick: a decision of the
 # brain reaches the picks after 12 ms on average; the sweep itself costs some microseconds.
 SWEEP = 0.025
+# With several workers, whose counts each must know of the others.
+SWEEP_SHARED = 0.005
 SWEEP_SLOW = 0.5
 # Seconds for which new connections are still accepted after the drain began: clients and load balancers need a moment
 # to see that readiness failed.
@@ -53,6 +55,7 @@ class Worker:
         self.over: asyncio.Future[None] | None = None
         self._due = 0.0
         self._slow_due = 0.0
+        self._every = SWEEP if boot.workers == 1 else SWEEP_SHARED
         self._listening = False
         self._drained = False
 
@@ -61,8 +64,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.over = loop.create_future()
         self.channel = await open_channel(self.boot.channel_fd, self._message, self._stop)
-        self._due = clock.monotonic() + SWEEP
-        loop.call_later(SWEEP, self._sweep)
+        self._due = clock.monotonic() + self._every
+        loop.call_later(self._every, self._sweep)
         await self.over
         for server in self.servers:
             server.close()
@@ -129,8 +132,8 @@ class Worker:
             if now >= self._slow_due:
                 self._slow_due = now + SWEEP_SLOW
                 plane.sweep_slow(now)
-        self._due = clock.monotonic() + SWEEP
-        asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+        self._due = clock.monotonic() + self._every
+        asyncio.get_running_loop().call_later(self._every, self._sweep)
 
     async def _drain(self, seconds: float) -> None:
         """Stops accepting after a moment, and waits for what is under way."""
