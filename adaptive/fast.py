@@ -1,7 +1,7 @@
 """FastLoop, the `adaptive` policy: gates in front of a comparison of loads.
 
 A request goes to the lane with the smallest score, ties at random; so a pick is `min` of a short list. Gates and not
-one blended sum: field.md, section 0 and 5, and the paper on Prequal, where each of 13 blends lost. In a larger cluster
+one blended sum, for in the paper on Prequal (NSDI'24) each of 13 blends lost to a gate. In a larger cluster
 a pick looks at a window of neighbours on a shuffled ring. A small share of the repeatable requests is spent on idle
 lanes that would get none, to learn whether they still deserve it.
 """

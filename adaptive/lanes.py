@@ -19,7 +19,7 @@ STALE = 10.0
 OVERPROVISIONING = 1.4
 # Share of repeatable picks spent on endpoints that would get none, until the brain names another.
 EXPLORE = 0.004
-# Half-life of a failure (field.md, section 0): long enough to bridge the gap between two probes of an idle lane.
+# Half-life of a failure: long enough to bridge the gap between two probes of an idle lane.
 FAILURE_HALF_LIFE = 3.5
 # Memory of the mean latency: some hundred samples at 100/s, which puts the noise of a log-normal mean at 4 %.
 LATENCY_TAU = 2.0

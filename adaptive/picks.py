@@ -122,7 +122,7 @@ class LeastPeakEwma(LeastRequest):
         pending = lane.in_flight + lane.others
         latency = lane.peak.get(now)
         if latency <= 0.0:
-            return (self.PENALTY + pending if pending else 0.0) / lane.weight
+            return self.PENALTY + pending / lane.weight if pending else 0.0
         return latency * (pending + 1) / lane.weight
 
     def closed(self, lane: Lane, key: Hashable, now: float, latency: float | None, verdict: int) -> None:
