@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
 from adaptive import balancer
 from adaptive.config.cluster import ClusterConfig, UpstreamTLS
+from adaptive.gateway.attempt import Attempt
 from adaptive.gateway.budget import RetryBudget
 from adaptive.gateway.reply import ReplyReader
 from adaptive.gateway.upstream import Pool
+from adaptive.lanes import Lane
 from adaptive.types import Cluster, Endpoint
 
 if TYPE_CHECKING:
@@ -66,18 +69,20 @@ class ClusterRuntime:
         for pool in pools.values():
             pool.retire()
 
-    def sweep(self, now: float) -> None:
-        """Expires attempts whose deadline has passed."""
-        for lane in self.balancer.lanes:
-            if lane.outstanding:
-                for attempt in [a for a in lane.outstanding if a.deadline <= now]:  # type: ignore[attr-defined]
-                    attempt.expire(now)  # type: ignore[attr-defined]
-
     def sweep_idle(self, now: float) -> None:
         """Closes connections that nobody used for long."""
         for pool in self.pools.values():
             if pool.idle:
                 pool.sweep(now, self.idle_timeout)
+
+
+def expire(lanes: Iterable[Lane], now: float) -> None:
+    """Tells the attempts whose deadline has passed."""
+    for lane in lanes:
+        if lane.outstanding:
+            for attempt in cast(list[Attempt], list(lane.outstanding)):
+                if attempt.deadline <= now:
+                    attempt.expire(now)
 
 
 def tls_context(config: UpstreamTLS | None) -> ssl.SSLContext | None:

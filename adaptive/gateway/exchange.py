@@ -198,8 +198,8 @@ class Exchange:
             if self.kept_bytes > self.plane.buffer_bytes:
                 self.replayable = False
                 self.kept.clear()
-                if not upstream.stuck_since:
-                    self.client.go_on()
+            if self.client.held and not upstream.stuck_since:
+                self.client.go_on()
         else:
             upstream.write(head)
         attempt.deadline = 0.0  # the next sweep works it out; most attempts are over before one comes

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from adaptive.config.topology import topology
 from adaptive.gateway.boot import Configuration
-from adaptive.gateway.cluster import ClusterRuntime
+from adaptive.gateway.cluster import ClusterRuntime, expire
 from adaptive.gateway.head import HeadLimits, HeadReader
 from adaptive.gateway.router import Route, RouteTable
+from adaptive.lanes import Lane
 from adaptive.telemetry import counters
 from adaptive.telemetry.access_log import AccessLog
 from adaptive.telemetry.board import Board
@@ -52,6 +53,7 @@ class Plane:
         self._number = ((index & 0xFF) << 56) | ((epoch & 0xFF_FFFF) << 32)
         self.id_prefix = b"%016x" % (seed & 0xFFFF_FFFF_FFFF_FFFF)
         self._trust: dict[bytes, bool] = {}
+        self._leaving: list[Lane] = []  # of endpoints that left the configuration with attempts under way
         self._dropped = 0  # lines of the access log that are counted already
         self.rejects = {
             "bad_request": counters.REJECT_BAD_REQUEST,
@@ -69,6 +71,7 @@ class Plane:
             ClusterRuntime(self, c, config.clusters[c.name], f"{seed}/{c.name}", now, before.get(c.name))
             for c in made.clusters
         ]
+        self._let_go([lane for cluster in before.values() for lane in cluster.balancer.lanes])
         self.by_name = {cluster.name: cluster for cluster in self.clusters}
         for name, cluster in before.items():
             if name not in self.by_name:
@@ -98,6 +101,14 @@ class Plane:
                 self.access_log.close()
             self.access_log = AccessLog(path) if path else None
         self.take_snapshot(force=True)
+
+    def _let_go(self, before: list[Lane]) -> None:
+        """Lanes that are no cluster's any more: their attempts end as they would have, their counts are nobody's."""
+        kept = {id(lane) for cluster in self.clusters for lane in cluster.balancer.lanes}
+        for lane in before:
+            if id(lane) not in kept:
+                self._leaving.append(lane)
+                self.live[lane.slot], self.oldest[lane.slot] = 0, 0.0
 
     def match(self, exchange: Exchange) -> Route | None:
         """The route of a request."""
@@ -145,9 +156,12 @@ class Plane:
         self.take_snapshot()
         oldest = self.oldest
         live = self.live
+        if self._leaving:
+            expire(self._leaving, now)
+            self._leaving = [lane for lane in self._leaving if lane.outstanding]
         others = self.board.others(self.index, self.slots) if self.board.workers > 1 else None
         for cluster in self.clusters:
-            cluster.sweep(now)
+            expire(cluster.balancer.lanes, now)
             if others is not None:
                 cluster.balancer.share(others)
             for lane in cluster.balancer.lanes:
