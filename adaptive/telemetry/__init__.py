@@ -5,9 +5,11 @@ ring        outcomes from one worker to the brain: one writer, one reader, bound
 columns     the reader's side of the ring, in numpy
 board       what every process sees: the snapshot in force, live counts, heartbeats
 counters    each worker's counts, for the metrics
-recorder    outcomes to rotated Parquet files, in the brain
+recorder    outcomes to rotated files, in the brain
+recording   the format of those files, and reading them
 access_log  one JSON line a request, in the worker
-metrics     all of it as Prometheus text, in the supervisor
+durations   a histogram inside one process
+metrics     all of it as Prometheus text, in the supervisor; brain_metrics and families help it
 
 A worker imports shared, ring, board, counters and access_log only: none of them loads numpy.
 """
