@@ -22,7 +22,7 @@ def faults(data: Any) -> Iterator[Fault]:
         yield from _token(data)
         yield from _endpoints(data)
         yield from _targets(data)
-        yield from _repeated(data, lambda route: route.get("name"), "the name of {}: names must differ")
+        yield from _repeated(data, _name, "the name of {}: names must differ")
         yield from _repeated(data, _conditions, "the same conditions as {}, so this route would never be taken")
 
 
@@ -94,7 +94,17 @@ def _targets(data: dict[str, Any]) -> Iterator[Fault]:
             yield Fault(("routes", index, "cluster"), f"no cluster {name!r}{suggestion(name, clusters)}")
 
 
-def _conditions(route: dict[str, Any]) -> Hashable:
+def default_name(index: int) -> str:
+    """The name of a route without one: "route-<n>", counted from 1."""
+    return f"route-{index + 1}"
+
+
+def _name(route: dict[str, Any], index: int) -> Hashable:
+    name = route.get("name")
+    return default_name(index) if name is None else name
+
+
+def _conditions(route: dict[str, Any], _index: int) -> Hashable:
     """What a route matches, comparable; None where it cannot be compared."""
     way = next((way for way in ("path", "prefix", "regex") if route.get(way) is not None), "prefix")
     methods = route.get("methods") or ()
@@ -120,13 +130,13 @@ def _given(value: dict[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in value.items() if item is not None}
 
 
-def _repeated(data: dict[str, Any], key: Callable[[dict[str, Any]], Hashable], message: str) -> Iterator[Fault]:
+def _repeated(data: dict[str, Any], key: Callable[[dict[str, Any], int], Hashable], message: str) -> Iterator[Fault]:
     """Routes that share with an earlier one what must differ."""
     seen: dict[Hashable, int] = {}
     for index, route in enumerate(_listed(data.get("routes"))):
         if not isinstance(route, dict):
             continue
-        found = key(route)
+        found = key(route, index)
         try:
             first = seen.setdefault(found, index)
         except TypeError:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_serializer, field_validator, m
 
 from adaptive.config.address import Host, long_form, write_address
 from adaptive.config.base import Filename, Flag, Number, Part, Positive, Share, Whole
-from adaptive.config.units import PositiveDuration, Size
+from adaptive.config.units import PositiveDuration, Size, at_least
 
 
 class EndpointConfig(Part):
@@ -95,7 +95,7 @@ class ClusterLimits(Part):
     connections: Positive = 1024  # open connections to one endpoint
     requests: Positive = 4096  # attempts in flight to the whole cluster
     idle: Whole = 256  # connections to one endpoint kept open without use
-    header_bytes: Annotated[Size, Field(ge=1024)] = 64 * 1024  # head of a response (502)
+    header_bytes: Annotated[Size, at_least(1024)] = 64 * 1024  # head of a response (502)
 
     @field_validator("idle")
     @classmethod

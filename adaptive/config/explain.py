@@ -34,10 +34,11 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def merged(error: ValidationError | None, faults: Iterable[Fault], root: type[BaseModel]) -> ValidationError | None:
     """All mistakes as one exception with the wording of this module; None where there are none."""
-    details = [
-        _detail(found["type"], found["loc"], describe(found, root))
-        for found in (error.errors(include_url=False) if error else ())
-    ]
+    found = error.errors(include_url=False) if error else []
+    above = {each["loc"][:end] for each in found for end in range(len(each["loc"]))}
+    # Of a list without one valid item validation says that it is too short, too.
+    told = (each for each in found if each["type"] != "too_short" or each["loc"] not in above)
+    details = [_detail(each["type"], each["loc"], describe(each, root)) for each in told]
     details += [_detail("contradiction", fault.path, fault.message) for fault in faults]
     return ValidationError.from_exception_data(root.__name__, details, hide_input=True) if details else None
 

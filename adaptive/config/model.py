@@ -28,7 +28,7 @@ from adaptive.config.cluster import (
 )
 from adaptive.config.route import HeaderChanges, HeaderMatch, RouteConfig, is_secret
 from adaptive.config.server import Admin, Certificate, Limits, Listener, ListenerTLS, Server, Timeouts
-from adaptive.config.units import PositiveDuration, Size
+from adaptive.config.units import PositiveDuration, Size, at_least
 
 __all__ = [
     "AccessLogConfig",
@@ -64,9 +64,9 @@ class RecorderConfig(Part):
 
     enabled: Flag = True
     directory: Filename | None = None  # None: "recordings" in the gateway's state directory
-    segment_bytes: Annotated[Size, Field(ge=64 * 1024)] = 64 * 2**20
+    segment_bytes: Annotated[Size, at_least(64 * 1024)] = 64 * 2**20
     segment_seconds: Annotated[int, Field(strict=True, ge=1, le=7 * 86400)] = 600
-    max_bytes: Annotated[Size, Field(ge=64 * 1024)] = 2**30  # of all segments; the oldest go first
+    max_bytes: Annotated[Size, at_least(64 * 1024)] = 2**30  # of all segments; the oldest go first
 
     @model_validator(mode="before")
     @classmethod
@@ -122,26 +122,28 @@ def _workers(value: Any) -> Any:
 
 
 def _named(value: Any) -> Any:
-    """Routes with a name each: "route-<n>", counted from 1, for those that have none."""
+    """Routes with a name each."""
     if not isinstance(value, (list, tuple)):
         return value
     return [
-        {"name": f"route-{number}", **route} if isinstance(route, dict) and route.get("name") is None else route
-        for number, route in enumerate(value, 1)
+        {**route, "name": checks.default_name(index)}
+        if isinstance(route, dict) and route.get("name") is None
+        else route
+        for index, route in enumerate(value)
     ]
 
 
 class Config(Part):
     """A configuration, complete and consistent. The position of a cluster or route in the file is its index."""
 
-    listen: Annotated[tuple[Listener, ...], BeforeValidator(_listeners), Field(min_length=1)]
+    listen: Annotated[tuple[Listener, ...], Field(min_length=1), BeforeValidator(_listeners)]
     admin: Admin | None = None
     # Processes; the bound is what a byte of an outcome can tell apart.
-    workers: Annotated[int, BeforeValidator(_workers), Field(strict=True, ge=1, le=255)] = 1
+    workers: Annotated[int, Field(strict=True, ge=1, le=255), BeforeValidator(_workers)] = 1
     server: Server = Server()
     # Outcomes carry the indexes of cluster and route in 16 bits.
     clusters: Annotated[dict[Name, ClusterConfig], Field(min_length=1, max_length=65535)]
-    routes: Annotated[tuple[RouteConfig, ...], BeforeValidator(_named), Field(min_length=1, max_length=65535)]
+    routes: Annotated[tuple[RouteConfig, ...], Field(min_length=1, max_length=65535), BeforeValidator(_named)]
     recorder: RecorderConfig = RecorderConfig()
     access_log: AccessLogConfig | None = None
     model: ModelConfig = ModelConfig()

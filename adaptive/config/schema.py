@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adaptive.config.model import Config
+from adaptive.config.units import DURATION_PATTERN, write_duration
 
 # Parts that a value of another kind may stand for.
 _SHORT: dict[str, dict[str, Any]] = {
@@ -47,6 +48,8 @@ def schema() -> dict[str, Any]:
     for name, short in _SHORT.items():
         parts[name] = {"anyOf": [short, parts[name]], "title": parts[name].get("title", name)}
     del parts["Config"]
+    _write_defaults(whole)
+    _write_defaults(parts)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "$defs": parts}
 
 
@@ -57,6 +60,19 @@ _STATUS = {
     ]
 }
 _STATUSES = {"anyOf": [_STATUS, {"type": "array", "items": _STATUS, "minItems": 1}], "default": "200-299"}
+
+
+def _write_defaults(rule: Any) -> None:
+    """Durations as they are written, where pydantic gives the float that they are inside."""
+    if isinstance(rule, list):
+        for item in rule:
+            _write_defaults(item)
+    elif isinstance(rule, dict):
+        ways = [rule, *rule.get("anyOf", ())] if isinstance(rule.get("anyOf", ()), (list, tuple)) else [rule]
+        if isinstance(rule.get("default"), float) and any(way.get("pattern") == DURATION_PATTERN for way in ways):
+            rule["default"] = write_duration(rule["default"])
+        for item in rule.values():
+            _write_defaults(item)
 
 
 def _with_address(part: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_serializer, field_validator, model_
 
 from adaptive.config.address import Host, Network, long_form, write_address
 from adaptive.config.base import Filename, Part, Port, Positive, one_or_many
-from adaptive.config.units import Duration, PositiveDuration, Size
+from adaptive.config.units import Duration, PositiveDuration, Size, at_least
 
 
 class Certificate(Part):
@@ -107,13 +107,13 @@ class Admin(Part):
 class Limits(Part):
     """What a client may ask of one worker. A bound that is reached is answered with its own status and counted."""
 
-    header_bytes: Annotated[Size, Field(ge=1024)] = 64 * 1024  # a request's head as a whole (431)
+    header_bytes: Annotated[Size, at_least(1024)] = 64 * 1024  # a request's head as a whole (431)
     headers: Positive = 100  # fields in it (431)
-    uri_bytes: Annotated[Size, Field(ge=16)] = 8 * 1024  # the request target (414); RFC 9110 asks for 8,000 and more
+    uri_bytes: Annotated[Size, at_least(16)] = 8 * 1024  # the request target (414); RFC 9110 asks for 8,000 and more
     body_bytes: Size = 0  # a request's body (413); 0: any length
     connections: Positive = 16384  # open client connections of one worker (503)
     pipelined: Positive = 32  # requests of one connection that wait for their turn; then its reading pauses
-    buffer_bytes: Annotated[Size, Field(ge=4096)] = 64 * 1024  # unsent bytes of one direction; then its source pauses
+    buffer_bytes: Annotated[Size, at_least(4096)] = 64 * 1024  # unsent bytes of one direction; then its source pauses
 
 
 class Timeouts(Part):

@@ -88,14 +88,26 @@ def read_size(value: Any) -> int:
     return size
 
 
+def at_least(smallest: int) -> AfterValidator:
+    """A validator for sizes below which nothing would work."""
+
+    def check(size: int) -> int:
+        if size < smallest:
+            raise ValueError(f"must be at least {smallest} bytes")
+        return size
+
+    return AfterValidator(check)
+
+
 def _positive(value: float) -> float:
     if value <= 0:
         raise ValueError("must be more than 0")
     return value
 
 
+DURATION_PATTERN = rf"^({_PART.replace('?:', '')})+$"
 _SHAPE = {
-    "anyOf": [{"type": "string", "pattern": rf"^({_PART.replace('?:', '')})+$"}, {"const": 0}],
+    "anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"const": 0}],
     "examples": ["500ms", "2s", "1m30s"],
 }
 Duration = Annotated[
