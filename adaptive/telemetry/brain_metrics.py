@@ -16,7 +16,7 @@ Report = Mapping[str, Any]
 
 _ATTEMPTS = "Attempts closed, by how they ended."
 _RESPONSES = "Attempts closed, by class of the response's status."
-_LATENCY = "Seconds that attempts took."
+_LATENCY = "Seconds from the start of attempts to their response's first byte."
 _HEALTH = "Endpoints by health: 1 for the state that an endpoint is in."
 
 
@@ -63,7 +63,7 @@ def _endpoint(out: Families, cluster: str, endpoint: Report, bounds: Sequence[fl
         out.counter("endpoint_responses", _RESPONSES, count, **who, code_class=kind)
     latency = endpoint.get("latency", {})
     out.histogram(
-        "endpoint_duration_seconds", _LATENCY, bounds, latency.get("counts", []), latency.get("sum_seconds", 0.0), **who
+        "endpoint_latency_seconds", _LATENCY, bounds, latency.get("counts", []), latency.get("sum_seconds", 0.0), **who
     )
     for health, count in endpoint.get("healths", {str(endpoint.get("health", "unknown")): 1}).items():
         out.gauge("endpoint_health", _HEALTH, count, **who, health=health.lower())

@@ -159,9 +159,9 @@ def test_an_endpoint_shows_its_state_and_what_it_did(openmetrics: bool) -> None:
     who = {"cluster": "api", "endpoint": "127.0.0.1:9100"}
     assert read("endpoint_attempts_total", **who, cause="connect_refused") == 10
     assert read("endpoint_responses_total", **who, code_class="5xx") == 10
-    assert read("endpoint_duration_seconds_bucket", **who, le="0.01") == 5
-    assert read("endpoint_duration_seconds_count", **who) == 90
-    assert read("endpoint_duration_seconds_sum", **who) == 4.5
+    assert read("endpoint_latency_seconds_bucket", **who, le="0.01") == 5
+    assert read("endpoint_latency_seconds_count", **who) == 90
+    assert read("endpoint_latency_seconds_sum", **who) == 4.5
     assert read("endpoint_health", **who, health="healthy") == 1
     assert read("endpoint_weight", **who) == 100
     assert read("endpoint_failure_probability", **who) == 0.25
@@ -200,8 +200,8 @@ def test_endpoints_beyond_the_bound_are_added_up_as_one() -> None:
     assert read("endpoint_weight", cluster="api", endpoint="10.0.0.2:80") is None
     who = {"cluster": "api", "endpoint": "other"}
     assert read("endpoint_attempts_total", **who, cause="response") == 270
-    assert read("endpoint_duration_seconds_count", **who) == 270
-    assert read("endpoint_duration_seconds_sum", **who) == 13.5
+    assert read("endpoint_latency_seconds_count", **who) == 270
+    assert read("endpoint_latency_seconds_sum", **who) == 13.5
     assert read("endpoint_attempts_open", **who) == 9
     assert read("endpoint_health", **who, health="healthy") == 2
     assert read("endpoint_health", **who, health="ejected") == 1
@@ -230,7 +230,7 @@ def test_of_a_fine_histogram_the_shown_buckets_are_exact() -> None:
     wide["histogram_bounds"] = [float(k + 1) for k in range(63)]
     metrics.brain(wide)
     read = Reading(metrics)
-    shown = {k: v for (name, k), v in read.values.items() if name == "adaptive_endpoint_duration_seconds_bucket"}
+    shown = {k: v for (name, k), v in read.values.items() if name == "adaptive_endpoint_latency_seconds_bucket"}
     assert len(shown) == 17
     for labels, value in shown.items():
         le = dict(labels)["le"]
@@ -324,3 +324,31 @@ def test_hostile_names_are_escaped() -> None:
     metrics = Metrics(Counters.create(1))
     metrics.configure(['a"b\nc\\d'])
     assert Reading(metrics)("requests_total", route='a"b\nc\\d', code_class="2xx") == 0
+
+
+# Takes over a second where it is the first to load scikit-learn.
+def test_what_the_controller_really_reports_is_shown() -> None:
+    import json
+
+    from adaptive.controller import Controller
+    from adaptive.telemetry import columns
+    from adaptive.types import Cluster, Endpoint, Member, OutcomesSeen, Tick, Topology
+
+    address = Endpoint("api", "127.0.0.1", 9100)
+    controller = Controller(Topology(1, (Cluster("api", 0, (Member(address, 0),)),), 1))
+    rows = columns.empty(10)
+    rows["sent_at"], rows["first_byte"], rows["done"], rows["status"], rows["propensity"] = 1.0, 1.01, 1.02, 200, 1.0
+    controller.handle(Tick(1.0))
+    controller.handle(OutcomesSeen(1.1, rows))
+    controller.handle(Tick(1.2))
+    metrics = Metrics(Counters.create(1))
+    metrics.brain(json.loads(json.dumps(controller.report())))
+    read = Reading(metrics)
+    who = {"cluster": "api", "endpoint": "127.0.0.1:9100"}
+    assert read("endpoint_attempts_total", **who, cause="response") == 10
+    assert read("endpoint_responses_total", **who, code_class="2xx") == 10
+    assert read("endpoint_latency_seconds_count", **who) == 10
+    assert read("endpoint_latency_seconds_sum", **who) == pytest.approx(0.1)
+    assert read("endpoint_health", **who, health="healthy") == 1
+    assert read("endpoint_weight", **who) == 100
+    assert read("outcomes_total") == 10
