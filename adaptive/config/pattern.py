@@ -22,9 +22,11 @@ def compile_pattern(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        reason = error.args[0] if error.args else "not an expression"
-        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"RE2 refuses {pattern!r}: {text}") from None
+        raw = error.args[0] if error.args else "not an expression"
+        text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+        # RE2 repeats the expression at the end of its reason.
+        shown, reason = (one if len(one) <= 80 else one[:77] + "..." for one in (pattern, text))
+        raise ValueError(f"RE2 refuses {shown!r}: {reason}") from None
 
 
 def check_pattern(pattern: str) -> str:
@@ -73,4 +75,4 @@ def _set_of(patterns: list[str]) -> Callable[[str], list[int]]:
         automaton.Add(pattern)
     automaton.Compile()
     match = automaton.Match
-    return lambda text: sorted(match(text))
+    return lambda text: sorted(match(text) or ())  # None where nothing matches

@@ -29,7 +29,7 @@ def config(token: str = "hunter2") -> Config:
 
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
-        config().workers = 3  # type: ignore[misc]
+        config().workers = 3
 
 
 def test_secrets_appear_in_no_repr() -> None:
