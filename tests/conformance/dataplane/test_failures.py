@@ -135,6 +135,23 @@ def test_an_unavailable_endpoint_is_passed_over_for_repeatable_requests(plane: G
             assert client.ask(f"/{n}", host).body == b"200"
 
 
+def test_an_unavailable_endpoint_is_passed_over_even_if_it_says_more(plane: Gateway, trio: Trio) -> None:
+    host, origins = trio
+    wordy = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbusy\r\n"
+
+    def script(visit: Visit) -> None:
+        while visit.next() is not None:
+            visit.send(wordy)
+            visit.rest()
+
+    for origin in origins[:2]:
+        origin.start(script)
+    origins[2].start()
+    with plane.client() as client:
+        for n in range(ROUNDS):
+            assert client.ask(f"/{n}", host).body == b"ok"
+
+
 def test_a_post_hears_the_503_that_it_got(plane: Gateway, trio: Trio) -> None:
     host, origins = trio
     for origin in origins:
@@ -319,6 +336,28 @@ def test_a_truncated_body_closes_an_http_1_0_connection_by_reset_or_short(plane:
         with pytest.raises((Truncated, ConnectionError)):
             assert client.response().status == 502
             raise Truncated("told outright")
+
+
+def test_a_body_that_ends_with_a_reset_is_not_taken_for_whole(plane: Gateway, alone: Alone) -> None:
+    """Its end is told by the connection's, so a connection that broke must look broken to the client too."""
+    host, origin = alone
+    seen = threading.Event()
+
+    def script(visit: Visit) -> None:
+        visit.next()
+        visit.send(b"HTTP/1.1 200 Fine\r\n\r\nonly this")
+        assert seen.wait(5)
+        visit.reset()
+
+    origin.start(script)
+    with plane.client() as client:
+        client.send(request("/", host))
+        response = read_response_head(client)
+        body = response_body(client, response, "GET")
+        assert next(body) == b"only this"
+        seen.set()
+        with pytest.raises((Truncated, ConnectionError)):
+            next(body)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])

@@ -292,12 +292,24 @@ def test_chunk_extensions_and_odd_sizes_are_not_passed_on(plane: Gateway, watche
     assert not origin.wrong
 
 
-def test_empty_lines_before_a_request_are_forgiven(plane: Gateway, watched: tuple[str, Origin]) -> None:
-    """RFC 9112 2.2: a server should ignore at least one."""
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_empty_lines_before_a_request_are_forgiven(plane: Gateway, watched: tuple[str, Origin], size: int) -> None:
+    """RFC 9112 2.2: a server should ignore at least one. Old clients send one after a body, at any moment."""
     host, _ = watched
     with plane.client() as client:
-        client.send(b"\r\n" + request("/", host))
-        assert client.response().status == 200
+        for lead in (b"\r\n", b"\r\n\r\n"):
+            data = lead + request("/", host)
+            for start in range(0, len(data), size):
+                client.send(data[start : start + size])
+            assert client.response().status == 200
+
+
+def test_a_bare_lf_before_a_request_is_not(plane: Gateway, watched: tuple[str, Origin]) -> None:
+    host, _ = watched
+    for lead in (b"\n", b"\r\n\n"):
+        with plane.client() as client:
+            client.send(lead + request("/", host))
+            assert client.response().status == 400
 
 
 def test_a_dot_segment_cannot_leave_its_prefix(plane: Gateway, watched: tuple[str, Origin]) -> None:

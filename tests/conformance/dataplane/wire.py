@@ -163,11 +163,11 @@ class Wire:
             lines.append(self.line())
         return lines[:-1]
 
-    def chunks(self, message: Message) -> Iterator[bytes]:
-        """The content of a chunked body; its trailers are left in the message."""
+    def chunks(self, message: Message, extensions: bool = False) -> Iterator[bytes]:
+        """The content of a chunked body; its trailers are left in the message. A proxy must drop extensions."""
         while True:
-            size = self.line()
-            if not _SIZE.fullmatch(size):
+            size, extended, _ = self.line().partition(b";")
+            if not _SIZE.fullmatch(size) or (extended and not extensions):
                 raise Malformed(f"chunk size {size!r}")
             if int(size, 16) == 0:
                 break
@@ -221,12 +221,14 @@ def request_body(wire: Wire, request: Request) -> Iterator[bytes]:
     return wire.pieces(request.length or 0)
 
 
-def read_response_head(wire: Wire) -> Response:
-    """A response's head; interim responses are collected on the way."""
+def read_response_head(wire: Wire, spaceless: bool = False) -> Response:
+    """A response's head; interim responses are collected on the way. Many servers that give no reason also leave out
+    the space before it, and many readers forgive them; what a gateway writes must have it.
+    """
     interim: list[Response] = []
     while True:
         lines = wire.head()
-        match = _STATUS_LINE.fullmatch(lines[0])
+        match = _STATUS_LINE.fullmatch(lines[0] + b" " if spaceless and lines[0].count(b" ") == 1 else lines[0])
         if match is None:
             raise Malformed(f"status line {lines[0]!r}")
         response = Response(
