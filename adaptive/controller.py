@@ -83,6 +83,7 @@ class Controller:
         self.published_at = -math.inf
         self.observer = Observer()
         self.was_blind = False
+        self.rows = 0  # outcomes seen by the last tick: a tick with nothing new has nothing to decide
         self.learner: Learner | None = None
         if self.settings.enabled:
             made = predictor if predictor is not None else OnlinePredictor(seed=self.settings.seed)
@@ -129,8 +130,7 @@ class Controller:
     def _scene(self) -> account.Scene:
         at = self.at if self.at is not None else 0.0
         self.stats.advance(at)
-        seen = self.stats.observed(at)
-        judged = rule.judge(seen, self.peers, self.errors, self.latency, self.requests, self.checked)
+        seen, judged = self._look(at)
         blind = self.observer.blind(at)
         return account.Scene(at, self.stats, self.steering, seen, judged, self.probability, self.learner, blind)
 
@@ -175,16 +175,21 @@ class Controller:
         if self.was_blind and not blind:
             stats.forget()
         self.was_blind = bool(blind)
-        quiet = stats.empty and not stats.checks_failed.any() and not stats.in_flight.any()
-        if not quiet or self.steering.watched.any():
+        fresh, self.rows = stats.rows != self.rows, stats.rows
+        if fresh or stats.in_flight.any() or stats.checks_failed.any() or self.steering.watched.any():
             self._learn_load()
-            seen = stats.observed(at)
-            judged = rule.judge(seen, self.peers, self.errors, self.latency, self.requests, self.checked)
+            seen, judged = self._look(at)
             commands += self._predict(at, seen, judged, blind)
             commands += self.steering.steer(at, stats, seen, judged, self.probability, blind)
         if commands or at - self.published_at >= HEARTBEAT or self._essence() != self.published:
             commands.append(self._publish(at))
         return commands
+
+    def _look(self, at: float) -> tuple[Observed, rule.Judgement]:
+        """What is seen now, and what the rule says of it."""
+        seen = self.stats.observed(at)
+        lowered = self.steering.health != Health.HEALTHY
+        return seen, rule.judge(seen, self.peers, self.errors, self.latency, self.requests, self.checked, lowered)
 
     def _learn_load(self) -> None:
         """Capacities, and each cluster's typical latency."""

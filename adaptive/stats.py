@@ -246,11 +246,6 @@ class Stats:
             getattr(self, name)[stay] = getattr(old, name)[stay]
         self.filled, self.bins_filled, self.rows = list(old.filled), list(old.bins_filled), old.rows
 
-    @property
-    def empty(self) -> bool:
-        """Whether the windows hold nothing at all."""
-        return not any(self.filled)
-
     def saw_check(self, slot: int, ok: bool, seconds: float) -> None:
         """One active health check came back, or did not."""
         if slot < self.slots and self.member[slot]:

@@ -17,6 +17,9 @@ from models.columns import Bools, Floats, Ints, Peers
 LEAST_ATTEMPTS = 3  # in the horizon, for an answer to be possible at all
 SURE_ATTEMPTS = 10  # for an answer of full weight
 LEAST_FAILURES = 2  # for a breach: one failure among few attempts is chance
+# The share that failed must be above the objective's, and above this many times the peers' median (what fails
+# everywhere alike is no endpoint's breach), by ABOVE standard deviations: 5 % of chance.
+PEERS, ABOVE = 1.5, 1.64
 SLOW = 3.0  # latency by the peers' median that is a breach where the objective names none
 SLOW_LEAST = 0.005  # seconds of difference below which it is not
 WAITING = 256  # most questions (each of all endpoints) that wait for their answer
@@ -114,7 +117,10 @@ def _answer(asked: _Question, evidence: Evidence, peers: Peers, errors: Floats, 
             np.isnan(latency[slots]), (mean > SLOW * others) & (mean - others > SLOW_LEAST), mean > latency[slots]
         )
         slow &= measured >= LEAST_ATTEMPTS
-        failed = (failures >= LEAST_FAILURES) & (failures > errors[slots] * np.maximum(attempts, 1))
+        column[slots] = np.where(attempts >= LEAST_ATTEMPTS, failures / attempts, np.nan)
+        allowed = np.minimum(np.fmax(errors[slots], PEERS * peers.others(column)[slots]), 0.5)
+        chance = ABOVE * np.sqrt(attempts * allowed * (1 - allowed))
+        failed = (failures >= LEAST_FAILURES) & (failures > allowed * attempts + chance)
     stalled = evidence.stalled[slots]
     labels = (failed | slow | stalled).astype(np.float64)
     weights = np.minimum(attempts / SURE_ATTEMPTS, 1.0)

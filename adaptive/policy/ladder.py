@@ -65,6 +65,7 @@ class Rung:
     attempts: int = 0  # totals at the last move
     failures: int = 0
     checks_failed: bool = False  # while ejected
+    trial: bool = False  # a canary on its way up, from ejection
     returned: float = float("-inf")  # when it last came back to full
     history: list[tuple[float, Health, Health, str]] = field(default_factory=list)
 
@@ -88,9 +89,13 @@ class Rung:
         return None
 
     def move(self, at: float, to: Health, reason: str, attempts: int, failures: int) -> None:
-        """Takes the move. Lowering and ejecting raise the level; the history keeps the last ten."""
-        if to == Health.EJECTED or (to == Health.DEGRADED and self.health == Health.HEALTHY):
+        """Takes the move. A relapse raises the level: lowered once more, or ejected in a trial (an ejection that goes
+        with the lowering before it is the same fall). The history keeps the last ten.
+        """
+        lowered = to == Health.DEGRADED and self.health == Health.HEALTHY
+        if lowered or (to == Health.EJECTED and (self.trial or self.health != Health.CANARY)):
             self.level = min(self.level + 1, LEVELS)
+        self.trial = to == Health.CANARY and self.health == Health.EJECTED
         if to == Health.HEALTHY:
             self.returned = self.calm = at
         self.history = [*self.history[-9:], (at, self.health, to, reason)]
@@ -124,14 +129,15 @@ class Rung:
         tried, failed = sight.attempts - self.attempts, sight.failures - self.failures
         stayed = at - self.since
         lost = failed >= 2 and failed * 2 > tried
-        dead = sight.solid and (failed > 0 or sight.streak >= PROOF or tried == 0)
+        # On its way up, what was seen before the trial does not count against it again.
+        dead = sight.solid and (failed > 0 or sight.checks_failed > 0 or not self.trial)
         if stayed >= EJECT_AFTER and (lost or dead):
             return Move(Health.EJECTED, sight.evidence or f"{failed} of {tried} trial requests failed")
-        if sight.solid or sight.checks_failed:
+        if sight.checks_failed or (sight.solid and not self.trial):
             return None
         if tried - failed >= PROOF and failed * 5 <= tried and sight.streak == 0 and sight.suspicion < LOWER:
             return Move(Health.HEALTHY, f"{tried - failed} of {tried} trial requests succeeded")
-        if failed or sight.suspicion >= RAISE:
+        if failed or (sight.suspicion >= RAISE and not self.trial):
             return None
         passing = sight.checks_passed >= HEALTHY_CHECKS
         if stayed >= self.hold(LOWERED_HOLD if passing else PATIENCE):
@@ -144,8 +150,10 @@ class Rung:
         if sight.checks_failed:
             self.checks_failed = True
             return None
-        if self.checks_failed and sight.checks_passed >= HEALTHY_CHECKS and stayed >= RECHECK:
-            return Move(Health.CANARY, "its health checks pass again")
+        if self.checks_failed:
+            if sight.checks_passed >= HEALTHY_CHECKS and stayed >= RECHECK:
+                return Move(Health.CANARY, "its health checks pass again")
+            return None
         if stayed >= self.hold(EJECTED_HOLD):
             return Move(Health.CANARY, f"ejected for {stayed:.0f} s, to be tried again")
         return None

@@ -30,6 +30,7 @@ RUN_SECONDS = 0.2
 SLOW_FROM, SLOW_DOUBT, SLOW_MOST = 1.5, 3.0, 5.5
 SLOW_LEAST_SECONDS = 0.005  # below this difference, the gateway's own loops are what is measured
 SLOW_LEAST_COUNT = 10  # measured over 5 s: the mean of ten log-normal times (sigma 0.6) is within 50 %
+SLOW_LEAST_LOWERED = 3  # for an endpoint already lowered, which gets a trickle: its return is judged by what there is
 # Silence that is a stall: at least two attempts in flight, and none closed for 20 typical latencies and half a second,
 # while the peers' close. Beyond 30 s these are streams or tunnels, and say nothing.
 STALL_TYPICAL, STALL_LEAST, STALL_MOST, STALL_NATS = 20.0, 0.5, 30.0, 4.5
@@ -60,9 +61,17 @@ def evidence(failures: Ints, attempts: Ints, allowed: Floats) -> Floats:
     return np.where(share > allowed, nats, 0.0)
 
 
-def judge(seen: Observed, peers: Peers, errors: Floats, latency: Floats, requests: Bools, checked: Bools) -> Judgement:
+def judge(
+    seen: Observed,
+    peers: Peers,
+    errors: Floats,
+    latency: Floats,
+    requests: Bools,
+    checked: Bools,
+    lowered: Bools,
+) -> Judgement:
     """Scores every endpoint. `errors` and `latency` are the objectives (NaN: none), `requests` marks endpoints whose
-    requests may be held against them, `checked` those with active health checks.
+    requests may be held against them, `checked` those with active health checks, `lowered` those not in full service.
     """
     share5 = (seen.failures[1] + PRIOR * errors) / (seen.attempts[1] + PRIOR)
     tried = np.where(seen.attempts[1] > 0, share5, np.nan)
@@ -73,7 +82,7 @@ def judge(seen: Observed, peers: Peers, errors: Floats, latency: Floats, request
         _failing(seen, allowed) if failed or seen.failures[2].any() or seen.streak.any() else np.zeros_like(errors)
     )
     failing = np.where(requests, failing, 0.0)
-    slow, slowness = _slow(seen, peers, latency)
+    slow, slowness = _slow(seen, peers, latency, lowered)
     slow = np.where(requests, slow, 0.0)
     stalled = np.where(requests, _stalled(seen, peers), 0.0)
     unchecked = np.where(checked, _unchecked(seen, peers, share5 <= allowed), 0.0)
@@ -107,14 +116,16 @@ def _failing(seen: Observed, allowed: Floats) -> Floats:
     return np.maximum(found, evidence(run, run, allowed))
 
 
-def _slow(seen: Observed, peers: Peers, objective: Floats) -> tuple[Floats, Floats]:
+def _slow(seen: Observed, peers: Peers, objective: Floats, lowered: Bools) -> tuple[Floats, Floats]:
     """Nats of latency against the peers and against the objective, and the ratio over 1 s."""
     others = peers.others(np.where(seen.measured[1] >= 3, seen.latency[1], np.nan))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = seen.latency[0] / peers.others(seen.latency[0])
+        ratio = np.where(lowered, seen.latency[1] / others, ratio)
         least = np.fmin(ratio, seen.latency[1] / others)
         nats = DOUBT * np.log(least / SLOW_FROM) / np.log(SLOW_DOUBT / SLOW_FROM)
-        enough = (seen.measured[1] >= SLOW_LEAST_COUNT) & (seen.latency[1] - others > SLOW_LEAST_SECONDS)
+        count = np.where(lowered, SLOW_LEAST_LOWERED, SLOW_LEAST_COUNT)
+        enough = (seen.measured[1] >= count) & (seen.latency[1] - others > SLOW_LEAST_SECONDS)
         breach = (np.fmin(seen.latency[0], seen.latency[1]) > objective) & (others < objective) & (least > SLOW_FROM)
     nats = np.maximum(np.nan_to_num(nats), np.where(breach, DOUBT + 0.5, 0.0))
     return np.where(enough, np.clip(nats, 0.0, SLOW_MOST), 0.0), ratio
@@ -165,7 +176,8 @@ def describe(seen: Observed, judged: Judgement, slot: int) -> list[str]:
             text += f", the last {int(seen.streak[slot])} in a row"
         found.append((float(judged.failing[slot]), text))
     if judged.slow[slot] > 0.5:
-        text = f"latency {seen.latency[0, slot] * 1e3:.0f} ms, {judged.slowness[slot]:.1f} times its peers'"
+        spent = np.fmax(seen.latency[0, slot], seen.latency[1, slot]) * 1e3
+        text = f"latency {spent:.0f} ms, {judged.slowness[slot]:.1f} times its peers'"
         found.append((float(judged.slow[slot]), text))
     if judged.stalled[slot] > 0:
         text = f"{int(seen.in_flight[slot])} in flight, none answered for {seen.silence[slot]:.1f} s"

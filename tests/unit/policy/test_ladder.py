@@ -1,0 +1,146 @@
+"""The ladder, rung by rung."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adaptive.policy import ladder
+from adaptive.policy.ladder import Rung, Sight
+from adaptive.types import Health
+
+CALM = Sight(0.02, False, float("nan"), 0, 0, 0, 0, 0, "")
+BAD = CALM._replace(suspicion=0.99, solid=True, evidence="it fails")
+TICK = 0.1
+
+
+def run(rung: Rung, at: float, seconds: float, sight: Sight) -> float:
+    """Ticks with one sight, taking every move; returns the time after."""
+    for _ in range(round(seconds / TICK)):
+        at += TICK
+        move = rung.propose(at, sight)
+        if move is not None:
+            rung.move(at, move.to, move.reason, sight.attempts, sight.failures)
+    return at
+
+
+def at_rung(health: Health, **fields: Any) -> Rung:
+    return Rung(health=health, since=0.0, **fields)
+
+
+def test_calm_moves_nothing() -> None:
+    rung = Rung()
+    run(rung, 0.0, 60.0, CALM)
+    assert rung == Rung()
+
+
+def test_doubt_lowers_after_two_ticks_and_certainty_at_once() -> None:
+    doubt = CALM._replace(suspicion=0.6)
+    rung = Rung()
+    assert rung.propose(0.1, doubt) is None
+    assert rung.propose(0.2, CALM) is None
+    assert rung.propose(0.3, doubt) is None
+    move = rung.propose(0.4, doubt)
+    assert move is not None
+    assert move.to == Health.DEGRADED
+    assert Rung().propose(0.1, BAD) is not None
+
+
+def test_doubt_alone_never_goes_below_lowered() -> None:
+    rung = Rung()
+    run(rung, 0.0, 120.0, CALM._replace(suspicion=0.99, probability=1.0))
+    assert rung.health == Health.DEGRADED
+
+
+def test_a_prediction_lowers_and_never_ejects() -> None:
+    rung = Rung()
+    run(rung, 0.0, 120.0, CALM._replace(probability=0.95))
+    assert rung.health == Health.DEGRADED
+    assert rung.reason == "predicted to fail with probability 0.95"
+
+
+def test_solid_evidence_goes_down_rung_by_rung() -> None:
+    rung = Rung()
+    run(rung, 0.0, 3.0, BAD)
+    assert [after for _, _, after, _ in rung.history] == [Health.DEGRADED, Health.CANARY, Health.EJECTED]
+
+
+def test_between_the_two_thresholds_nothing_moves() -> None:
+    between = CALM._replace(suspicion=(ladder.LOWER + ladder.RAISE) / 2)
+    for health in (Health.HEALTHY, Health.DEGRADED):
+        rung = at_rung(health)
+        run(rung, 0.0, 60.0, between)
+        assert rung.health == health
+
+
+def test_each_relapse_doubles_the_stay_up_to_a_bound_and_calm_heals_it() -> None:
+    rung, at, stays = Rung(), 0.0, []
+    for _ in range(8):
+        at = run(rung, at, 0.3, CALM._replace(suspicion=0.95))
+        since = rung.since
+        while rung.health != Health.HEALTHY:
+            at = run(rung, at, TICK, CALM)
+        stays.append(round(at - since, 1))
+    assert stays == pytest.approx([2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 32.0, 32.0], abs=1.5 * TICK)
+    run(rung, at, ladder.HEAL * ladder.LEVELS + 1, CALM)
+    assert rung.level == 0
+
+
+def test_an_ejected_endpoint_waits_and_gets_a_trial() -> None:
+    rung = at_rung(Health.EJECTED)
+    run(rung, 0.0, ladder.EJECTED_HOLD - 0.1, CALM)
+    assert rung.health == Health.EJECTED
+    run(rung, ladder.EJECTED_HOLD - 0.1, 0.2, CALM)
+    assert rung.health == Health.CANARY
+    assert rung.trial
+
+
+def test_failing_checks_keep_it_out_and_their_passing_brings_an_early_trial() -> None:
+    rung = at_rung(Health.EJECTED, level=5)
+    at = run(rung, 0.0, 200.0, CALM._replace(checks_failed=3))
+    assert rung.health == Health.EJECTED
+    run(rung, at, 0.2, CALM._replace(checks_passed=2))
+    assert rung.health == Health.CANARY
+
+
+def test_checks_that_passed_all_along_earn_nothing() -> None:
+    rung = at_rung(Health.EJECTED, level=3)
+    run(rung, 0.0, 11.0, CALM._replace(checks_passed=50))
+    assert rung.health == Health.EJECTED
+
+
+def test_a_canary_whose_trial_requests_succeed_comes_back() -> None:
+    rung = at_rung(Health.CANARY, trial=True)
+    run(rung, 0.0, 0.2, CALM._replace(attempts=5))
+    assert rung.health == Health.HEALTHY
+    assert rung.reason == "5 of 5 trial requests succeeded"
+
+
+def test_a_canary_whose_trial_requests_fail_is_ejected_for_longer() -> None:
+    rung = at_rung(Health.CANARY, trial=True, level=1)
+    run(rung, 0.0, 1.2, CALM._replace(attempts=3, failures=3, checks_passed=9))
+    assert rung.health == Health.EJECTED
+    assert rung.level == 2
+
+
+def test_what_was_seen_before_a_trial_does_not_fail_it() -> None:
+    rung = at_rung(Health.CANARY, trial=True)
+    run(rung, 0.0, 4.0, BAD._replace(streak=20))
+    assert rung.health == Health.CANARY
+
+
+def test_a_canary_without_any_traffic_comes_back_in_the_end_and_sooner_with_passing_checks() -> None:
+    for checks, seconds in ((0, ladder.PATIENCE), (2, ladder.LOWERED_HOLD)):
+        rung = at_rung(Health.CANARY, trial=True)
+        run(rung, 0.0, seconds - 0.2, CALM._replace(checks_passed=checks))
+        assert rung.health == Health.CANARY
+        run(rung, seconds - 0.2, 0.4, CALM._replace(checks_passed=checks))
+        assert rung.health == Health.HEALTHY
+
+
+def test_the_history_is_bounded() -> None:
+    rung = Rung()
+    for i in range(50):
+        rung.move(float(i), Health.DEGRADED if i % 2 else Health.HEALTHY, "x", 0, 0)
+    assert len(rung.history) == 10
