@@ -52,7 +52,7 @@ def open_file(path: Path) -> io.FileIO:
 
 
 class Recorder:
-    """Writes outcomes to `directory`. No method but the constructor touches the caller with an error; nor does that."""
+    """Writes outcomes to `directory`. No method raises for what the disk does; see `reason`."""
 
     def __init__(
         self, directory: Path, header: Header, limits: Limits | None = None, opener: Opener = open_file
