@@ -18,6 +18,7 @@ automaton. The cost of a look-up grows with the depth of the path, not with the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ Pairs = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """A route as the data plane uses it. Times are seconds, 0: none; header names are in lower case.
+    """A route as the data plane uses it. Times are seconds; header names are in lower case. `timeout` is infinite where
+    the route has none, `attempt_timeout` 0 where it is the balancer's to choose.
 
     `request_set` replaces and `request_add` appends after all that `request_remove` names is gone; response likewise.
     """
@@ -63,7 +65,7 @@ def _route(index: int, config: RouteConfig, cluster: int) -> Route:
         index=index,
         name=config.name,
         cluster=cluster,
-        timeout=config.timeout,
+        timeout=config.timeout or math.inf,
         attempt_timeout=config.attempt_timeout,
         retries=config.retries,
         retry_statuses=frozenset(config.retry_statuses),
