@@ -24,7 +24,17 @@ ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("adaptive.telemetry", "replay.trace", "replay.scenario"),),
     (("models",),),
     (("adaptive.policy", "adaptive.stats"),),
-    (("adaptive.controller", "adaptive.balancer", "adaptive.lanes", "adaptive.picks", "replay.baselines"),),
+    (
+        (
+            "adaptive.controller",
+            "adaptive.balancer",
+            "adaptive.fast",
+            "adaptive.grading",
+            "adaptive.lanes",
+            "adaptive.picks",
+            "replay.baselines",
+        ),
+    ),
     (("adaptive.gateway",), ("adaptive.envoy",), ("adaptive.admin",), ("replay",)),
     (("adaptive.app", "adaptive.cli", "adaptive.demo", "adaptive.bench"),),
 )
@@ -38,6 +48,8 @@ CORE = (
     "adaptive.classify",
     "adaptive.stats",
     "adaptive.balancer",
+    "adaptive.fast",
+    "adaptive.grading",
     "adaptive.lanes",
     "adaptive.picks",
     "adaptive.policy",
