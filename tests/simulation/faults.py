@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def scenario(name: str, faults: dict[int, Sequence[dict[str, Any]]], **changes: Any) -> dict[str, Any]:
+def scenario(name: str, faults: Mapping[int, Sequence[dict[str, Any]]], **changes: Any) -> dict[str, Any]:
     """Ten instances of six slots and 40 ms at two thirds of their capacity, with these faults by instance."""
     base: dict[str, Any] = {"post_share": 0.5, "name": name, "seconds": 40, "rate": 1000, "timeout_s": 2.0, "warm_s": 5}
     base["instances"] = [
@@ -39,7 +39,9 @@ def drawn(seed: int) -> dict[str, dict[str, Any]]:
         between(crash, crash + 3, "down"),
         between(crash + 3, crash + 9, "cold", factor=4),
     ]
-    small = {i: {"port": 9100 + i, "slots": 3 if i % 2 else 6, "mean_ms": 40.0, "faults": []} for i in range(10)}
+    uneven: list[dict[str, Any]] = [
+        {"port": 9100 + i, "slots": 3 if i % 2 else 6, "mean_ms": 40.0, "faults": []} for i in range(10)
+    ]
     zone = rng.sample(range(10), 4)
     zone_down = between(start, start + rng.uniform(5, 12), "down")
     made = [
@@ -51,7 +53,7 @@ def drawn(seed: int) -> dict[str, dict[str, Any]]:
         scenario("pauses", wandering),
         scenario("leak", {a: leak}),
         scenario("zone_down", {i: [zone_down] for i in zone}, rate=600),
-        scenario("uneven", {}, instances=list(small.values()), rate=750),
+        scenario("uneven", {}, instances=uneven, rate=750),
         scenario("ramp_slow", {a: [between(start, end, "ramp_slow", factor=rng.uniform(4, 10))]}),
         scenario("ramp_errors", {a: [between(start, end, "ramp_errors", p=rng.uniform(0.3, 0.8))]}),
         scenario("gray_10", {a: [between(start, end, "errors", p=0.1)]}),

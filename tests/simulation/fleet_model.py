@@ -15,9 +15,10 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from adaptive.lanes import Lane
 from adaptive.types import Cluster, Endpoint, Member, Topology, Verdict, first_snapshot
 
 CONNECT = 0.0003  # seconds that a refused connection, or a network there and back, takes on the loopback
@@ -35,8 +36,6 @@ class Result:
     latencies: list[float]  # sorted, seconds
     attempts: int
     served: list[int]
-    picks: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def quantile(self, q: float) -> float:
         """In milliseconds."""
@@ -93,10 +92,10 @@ class Instance:
 class Attempt:
     """One request on its way to one instance."""
 
-    __slots__ = ("done", "explored", "instance", "lane", "number", "request", "sent_at")
+    __slots__ = ("done", "instance", "lane", "request", "sent_at")
 
-    def __init__(self, request: Request, number: int) -> None:
-        self.request, self.number, self.done = request, number, False
+    def __init__(self, request: Request, lane: Lane, instance: Instance, sent_at: float) -> None:
+        self.request, self.lane, self.instance, self.sent_at, self.done = request, lane, instance, sent_at, False
 
 
 class Request:
@@ -212,13 +211,11 @@ class Model:
         if lane is None:
             self.answer(request, False)
             return
-        attempt = Attempt(request, request.attempts)
+        attempt = Attempt(request, lane, self.fleet[lane.slot], self.now)
         request.attempts += 1
         request.tried = [*request.tried, lane.slot]
         request.open.append(attempt)
         self.attempts += 1
-        attempt.lane, attempt.sent_at = lane, self.now
-        attempt.instance = self.fleet[lane.slot]
         self.balancer.sent(lane, id(attempt), self.now)
         limit = self.post_timeout if request.post else self.attempt_timeout
         if self.patience:

@@ -59,8 +59,7 @@ class Clairvoyant(Lanes):
 
     def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
         """The lane with the least expected delay."""
-        best: list[Lane] = []
-        least: tuple[float, ...] = ()
+        costs: dict[Lane, tuple[float, ...]] = {}
         for lane in self.lanes:
             instance = self.model.fleet[lane.slot]
             slow, err, hang, down, share = instance.state(now)
@@ -70,9 +69,7 @@ class Clairvoyant(Lanes):
             soon = any(f["kind"] == "down" and f["from"] - 0.3 <= now < f["from"] for f in instance.faults)
             bad = err > 0 or hang > 0 or down or not instance.up or soon
             delay = pause + instance.mean * slow * (1 + max(0, waiting) / slots)
-            cost = (lane.slot in tried, bad, delay, lane.in_flight)
-            if not best or cost < least:
-                best, least = [lane], cost
-            elif cost == least:
-                best.append(lane)
+            costs[lane] = (lane.slot in tried, bad, delay, lane.in_flight)
+        least = min(costs.values())
+        best = [lane for lane, cost in costs.items() if cost == least]
         return best[int(self.rng.random() * len(best))]
