@@ -74,7 +74,7 @@ READS_OF_THE_CALENDAR = frozenset({"now", "utcnow", "today"})
 UNSAFE = frozenset({"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "multiprocessing"})
 # A worker starts in milliseconds and stays small: these cost up to 1.4 s and 180 MB to import.
 TOO_HEAVY_FOR_A_WORKER = frozenset({"aiohttp", "numpy", "pandas", "pyarrow", "scipy", "sklearn"})
-WORKER = "adaptive.gateway"
+WORKER = "adaptive.gateway.worker"
 
 MODULE_LINES = 400
 FUNCTION_LINES = 70
