@@ -199,7 +199,7 @@ class Controller:
             mean = last[MICROSECONDS] / (last[MEASURED] * 1e6)
             usual = np.exp(stats.sums[1, LOG_MICRO] / (stats.sums[1, MEASURED] * 1e6)) / 1e6
         failing = last[_FAILURES].sum(axis=0) * 5 > last[OK]
-        served = last[OK].astype(np.float64)
+        served = last[OK] / stats.latest
         self.steering.capacity.learn(stats.now, served, np.where(few, np.nan, mean), failing)
         usual[self.steering.health >= Health.CANARY] = np.nan
         for state, value in zip(self.steering.clusters, self.peers.median(usual).tolist(), strict=True):

@@ -227,6 +227,11 @@ class Stats:
             self.bins_ring[second % _SECONDS] = 0
             self.bins_filled[second % _SECONDS] = 0
 
+    @property
+    def latest(self) -> float:
+        """Seconds that the shortest window covers now: its newest bucket is not full yet."""
+        return self.now - (self.head - _SPANS[0] + 1) * WIDTH
+
     def forget(self) -> None:
         """Empties the windows and the runs; totals stay. For evidence gathered while the observer was not well."""
         for array in (self.ring, self.sums, self.bins_ring, self.bins, self.streak, self.checks_failed):

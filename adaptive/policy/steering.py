@@ -155,7 +155,7 @@ class Steering:
         last = stats.sums[0][:, slots]
         load = guard.Load(
             [member.weight for member in state.cluster.members],
-            float(last[OK].sum() + last[_FAILURES].sum()),
+            float(last[OK].sum() + last[_FAILURES].sum()) / stats.latest,
             self.capacity.estimate(slots).tolist(),
         )
         ruling = guard.rule(load, health, badness, wishes, blind)

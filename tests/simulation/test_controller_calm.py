@@ -23,7 +23,10 @@ def test_load_that_swings_threefold_moves_nothing(seed: int) -> None:
     def swing(t: float) -> float:
         return 3.0 if t // 5 % 2 else 1.0
 
-    fleet = Fleet(10, lambda t, s: Behaviour(latency=0.03 * swing(t), errors=0.01), rate=lambda t: 300 * swing(t), seed=seed)  # fmt: skip
+    def even(t: float, s: int) -> Behaviour:
+        return Behaviour(latency=0.03 * swing(t), errors=0.01)
+
+    fleet = Fleet(10, even, rate=lambda t: 300 * swing(t), seed=seed)
     assert_even(fleet.run(120))
 
 
@@ -47,7 +50,7 @@ def test_one_request_a_second_with_a_rare_error_moves_nothing() -> None:
 
 
 def test_a_stall_of_the_gateway_ejects_nobody() -> None:
-    """For a second the data plane does not run: attempts to eight of ten look timed out or slow, and the brain is told."""
+    """For a second the data plane does not run: eight of ten look refused or slow, and the brain is told why."""
 
     def stalled(t: float, s: int) -> Behaviour:
         return Behaviour(latency=1.2) if 20 < t < 21.2 and s < 4 else Behaviour(refused=20 < t < 21.2 and s >= 6)
@@ -67,7 +70,7 @@ def test_lost_outcomes_freeze_suspicion_and_the_report_says_so() -> None:
     fleet.run(10)
     assert fleet.moves() == []
     report = fleet.controller.report()
-    assert report["observer"]["blind"] == "1 outcomes were lost" or "outcomes were lost" in report["observer"]["blind"]
+    assert "outcomes were lost" in report["observer"]["blind"]
 
 
 def test_an_idle_gateway_publishes_once_a_second_and_decides_nothing() -> None:

@@ -118,7 +118,7 @@ def test_a_flapping_endpoint_spends_ever_longer_at_the_bottom() -> None:
 
 def test_load_moves_no_faster_than_the_rest_is_seen_to_bear_it() -> None:
     """Four of ten become four times slower, all at once. What one bears well is known as half as much again as it has
-    borne so far, so that eight may take the load of two, and more follow only once these are seen to bear it.
+    borne so far, so that the last of the four must wait until the others are seen to bear what came to them.
     """
     fleet = Fleet(10, lambda t, s: Behaviour(latency=0.16 if s < 4 and t > 10 else 0.04), rate=lambda t: 1500).run(30)
     times = sorted(first(fleet, slot, D) for slot in range(4))
