@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -206,7 +207,7 @@ def test_a_route_carries_what_the_data_plane_needs() -> None:
     route = table.routes[1]
     assert (route.index, route.name, route.cluster) == (1, "route-2", 1)
     assert (route.timeout, route.attempt_timeout, route.retries, route.retry_statuses) == (
-        0.0,
+        math.inf,
         0.5,
         1,
         frozenset({503}),
