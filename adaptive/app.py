@@ -1,0 +1,156 @@
+"""The composition root: the only place that names concrete classes together.
+
+`serve` is the supervisor's process. The children are this module too (`python -m adaptive.app worker|brain <boot>`),
+and each imports only what its role needs: a worker loads neither numpy nor the admin API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptive import clock
+from adaptive.gateway import boot as boots
+from adaptive.gateway import logs
+
+if TYPE_CHECKING:
+    from adaptive.config.model import Config, RecorderConfig
+    from adaptive.gateway.boot import Configuration
+    from adaptive.gateway.brain import Controller, Recorder
+    from adaptive.telemetry import recorder as recorders
+    from adaptive.telemetry.board import Board
+    from adaptive.telemetry.recording import Header
+    from adaptive.types import Topology
+
+# Seconds for which a thread of the supervisor may hold the interpreter: metrics are rendered in one, and the admin API
+# and the children must not wait for it.
+SWITCH = 0.0005
+
+
+def serve(path: str, level: str = "info", style: str = "auto") -> int:
+    """Run the gateway until it is drained or stopped; returns its exit code. Errors are lines on stderr."""
+    from adaptive.config.errors import ConfigErrors
+    from adaptive.gateway.listen import AddressError
+    from adaptive.gateway.reload import read
+
+    logging_ = logs.chosen(level, style)
+    logs.install(logging_, "supervisor")
+    try:
+        config = read(Path(path))
+        sys.setswitchinterval(SWITCH)
+        return asyncio.run(_serve(Path(path), config, logging_))
+    except (ConfigErrors, AddressError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+async def _serve(path: Path, config: Config, logging_: boots.Logging) -> int:
+    from adaptive.admin import server
+    from adaptive.gateway.fleet import Launch
+    from adaptive.gateway.listen import bind
+    from adaptive.gateway.supervisor import Supervisor
+
+    supervisor = Supervisor(path, config, Launch(logging_))
+    try:
+        if config.admin is None:
+            return await supervisor.run()
+        sock = bind(config.admin.host, config.admin.port, share=False)
+        api = await server.start(supervisor, sock)
+        try:
+            return await supervisor.run()
+        finally:
+            await api.cleanup()
+    finally:
+        supervisor.close()
+
+
+def worker(text: str) -> int:
+    """A worker's process."""
+    boot = boots.decode_worker(text)
+    logs.install(boot.logging, f"worker {boot.index}")
+    from adaptive.gateway import worker as shell
+
+    return shell.run(boot)
+
+
+def brain(text: str) -> int:
+    """The brain's process."""
+    boot = boots.decode_brain(text)
+    logs.install(boot.logging, "brain")
+    from adaptive.gateway import brain as shell
+
+    return shell.run(boot, shell.Parts(_controller, _Recorders()))
+
+
+def _controller(topology: Topology, configuration: Configuration, board: Board) -> Controller:
+    from adaptive.controller import Controller
+
+    made = Controller(topology, configuration.config.model)
+    made.version = max(0, board.version())
+    return made
+
+
+class _Recorders:
+    """Gives the brain its recorder: the one it has, under a new header, unless other settings ask for another."""
+
+    def __init__(self) -> None:
+        self._made: tuple[RecorderConfig, recorders.Recorder] | None = None
+
+    def __call__(self, configuration: Configuration) -> Recorder | None:
+        from adaptive.telemetry import recorder as recorders
+
+        settings = configuration.config.recorder
+        if self._made is not None:
+            made_for, made = self._made
+            if made_for == settings:
+                made.configure(_header(configuration))
+                return made
+            made.close()
+            self._made = None
+        if not settings.enabled:
+            return None
+        directory = Path(settings.directory) if settings.directory is not None else state_directory() / "recordings"
+        limits = recorders.Limits(settings.max_bytes, settings.segment_bytes, settings.segment_seconds)
+        made = recorders.Recorder(directory, _header(configuration), limits)
+        self._made = (settings, made)
+        return made
+
+
+def _header(configuration: Configuration) -> Header:
+    from adaptive.config.topology import config_hash
+    from adaptive.telemetry.recording import Header
+
+    config = configuration.config
+    return Header(
+        config_hash=config_hash(config),
+        seeds={"root": config.model.seed},
+        wall_offset=clock.wall() - clock.monotonic(),
+        workers=config.workers,
+        routes=tuple(route.name for route in config.routes),
+        clusters=tuple(config.clusters),
+    )
+
+
+def state_directory() -> Path:
+    """Where the gateway keeps what outlives it: systemd's $STATE_DIRECTORY, else the XDG place."""
+    if state := os.environ.get("STATE_DIRECTORY"):
+        return Path(state.partition(":")[0])
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "adaptive"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """A child's entry point."""
+    roles = {"worker": worker, "brain": brain}
+    if len(arguments) != 2 or arguments[0] not in roles:
+        print("adaptive.app is started by `adaptive serve`", file=sys.stderr)
+        return 2
+    return roles[arguments[0]](arguments[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

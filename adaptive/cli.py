@@ -1,0 +1,176 @@
+"""The commands. Data goes to stdout, words to stderr; exit codes: 0 done, 1 could not, 2 wrong usage.
+
+Nothing heavy is imported before the command that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+app = typer.Typer(
+    help="An HTTP gateway that learns which instances are about to fail, and steers traffic away from them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="The configuration's own form.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
+PATIENCE = 5.0  # seconds for an answer of the admin API
+RELOADING = 30.0  # seconds for a reload, which waits for every process
+
+
+class Failure(Exception):
+    """What a command could not do, in one line for the operator."""
+
+
+@app.command()
+def serve(
+    config: ConfigFile,
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Least level.")] = "info",
+    log_format: Annotated[Literal["auto", "json", "text"], typer.Option(help="auto: text on a terminal.")] = "auto",
+) -> None:
+    """Run the gateway until SIGTERM, which drains it; a second SIGTERM stops it at once. SIGHUP reloads."""
+    from adaptive.app import serve as run
+
+    raise typer.Exit(run(str(config), log_level, log_format))
+
+
+@app.command()
+def check(config: ConfigFile) -> None:
+    """Check a configuration and print OK, or every error. Touches no network."""
+    from adaptive.config.load import load
+
+    load(config, files=True)
+    typer.echo("OK")
+
+
+@config_app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    from adaptive.config.schema import schema as made
+
+    typer.echo(json.dumps(made(), indent=2))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from adaptive.version import __version__
+
+    typer.echo(__version__)
+
+
+@app.command()
+def healthcheck(config: ConfigFile) -> None:
+    """Exit 0 if the gateway of this configuration is ready, else 1: for a container's HEALTHCHECK."""
+    _ask(config, "/readyz")
+
+
+@app.command()
+def status(
+    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+) -> None:
+    """Show the state of every endpoint."""
+    typer.echo(_ask(config, "/clusters" if as_json else "/clusters?format=text").rstrip())
+
+
+@app.command()
+def explain(
+    config: ConfigFile,
+    cluster: Annotated[str, typer.Argument(help="The cluster's name.")],
+    endpoint: Annotated[str, typer.Argument(help="The endpoint, host:port.")],
+) -> None:
+    """Show why an endpoint has its state and weight."""
+    query = urllib.parse.urlencode({"cluster": cluster, "endpoint": endpoint})
+    typer.echo(_ask(config, f"/explain?{query}").rstrip())
+
+
+@app.command()
+def reload(config: ConfigFile) -> None:
+    """Make the running gateway read its configuration again."""
+    generation = json.loads(_ask(config, "/-/reload", method="POST", seconds=RELOADING))["generation"]
+    typer.echo(f"configuration {generation} is in force")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def demo(context: typer.Context) -> None:
+    """Watch it at work: a small fleet with faults, a load, and the gateway."""
+    from adaptive import demo as show
+
+    sys.argv[1:] = context.args
+    raise typer.Exit(show.main() or 0)
+
+
+def _ask(config: Path, path: str, method: str = "GET", seconds: float = PATIENCE) -> str:
+    """The admin API's answer. Raises Failure."""
+    from adaptive.config.load import load
+
+    admin = load(config).admin
+    if admin is None:
+        raise Failure(f"{config} has no admin address")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin.host, admin.host)
+    where = f"[{host}]:{admin.port}" if ":" in host else f"{host}:{admin.port}"
+    request = urllib.request.Request(f"http://{where}{path}", method=method)
+    if admin.token is not None:
+        request.add_header("Authorization", f"Bearer {admin.token.get_secret_value()}")
+    # No proxy of the environment: the admin address is this machine's own.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=seconds) as reply:
+            return str(reply.read().decode())
+    except urllib.error.HTTPError as error:
+        raise Failure(_reason(error)) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise Failure(f"no answer from the admin address {where}: {reason}") from None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    body = error.read().decode(errors="replace").strip()
+    try:
+        told: dict[str, Any] = json.loads(body)
+        return f"{told['title']}: {told['detail']}" if told.get("detail") else str(told["title"])
+    except (ValueError, TypeError, KeyError):
+        return body or f"status {error.code}"
+
+
+def main() -> NoReturn:
+    """The script `adaptive`: what goes wrong is a line on stderr, not a traceback."""
+    from adaptive.config.errors import ConfigErrors
+
+    try:
+        app()
+    except (Failure, ConfigErrors) as error:
+        _die(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        sys.exit(1)
+    except OSError as error:
+        _die(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:
+        if os.environ.get("ADAPTIVE_TRACEBACK"):
+            raise
+        _die(f"{type(error).__name__}: {error} (set ADAPTIVE_TRACEBACK=1 to see where)")
+    sys.exit(0)
+
+
+def _die(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

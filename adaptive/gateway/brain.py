@@ -1,0 +1,288 @@
+"""The brain's process: an event loop around the Controller, which decides everything and touches nothing.
+
+Each tick it drains the workers' rings, tells the Controller what was seen and that time has passed, and carries out the
+commands. What goes wrong in a decision ends the process: the supervisor starts another, and until then the last
+snapshot stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import uvloop
+
+from adaptive import clock
+from adaptive.config.topology import topology
+from adaptive.gateway import parent
+from adaptive.gateway.boot import BrainBoot, Configuration
+from adaptive.gateway.channel import Channel, Message, open_channel
+from adaptive.gateway.health import HealthChecks
+from adaptive.telemetry.board import Board
+from adaptive.telemetry.durations import Durations
+from adaptive.telemetry.ring import Ring
+from adaptive.types import (
+    Command,
+    Event,
+    Health,
+    InFlightSeen,
+    Moved,
+    ObserverSeen,
+    OutcomesSeen,
+    Overridden,
+    Publish,
+    Reconfigured,
+    Tick,
+    Topology,
+    TrustChanged,
+)
+
+log = logging.getLogger(__name__)
+
+# Rows of one ring that one tick takes: thirty times what comes at 5,000 a second. The backlog that a dead brain leaves
+# is worked off in a few ticks, none of which takes long.
+ROWS = 16_384
+
+
+class Controller(Protocol):
+    """What the shell needs of the Controller."""
+
+    def handle(self, event: Event) -> list[Command]: ...
+    def report(self) -> dict[str, Any]: ...
+    def explain(self, cluster: str, address: str) -> dict[str, Any]: ...
+
+
+class Recorder(Protocol):
+    """What the shell needs of the recorder."""
+
+    def write(self, rows: Any, topology: Topology) -> None: ...
+    def tick(self, now: float) -> None: ...
+    def close(self, seconds: float = ...) -> None: ...
+    def report(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The concrete classes, as the composition root chose them.
+
+    `controller` makes one for a topology, going on from what the board holds; `recorder` gives the one to be used from
+    a configuration on, or None where nothing is to be recorded.
+    """
+
+    controller: Callable[[Topology, Configuration, Board], Controller]
+    recorder: Callable[[Configuration], Recorder | None]
+
+
+class Brain:
+    """The shell of the brain."""
+
+    def __init__(self, boot: BrainBoot, parts: Parts) -> None:
+        self.boot = boot
+        self.parts = parts
+        self.board = Board.attach(boot.board_fd)
+        self.rings = [Ring.attach(fd) for fd in boot.ring_fds]
+        self.ticks = Durations()
+        self.overruns = 0  # ticks that took longer than a tick may
+        self.recorder: Recorder | None = None
+        self.controller: Controller | None = None
+        self.topology: Topology | None = None
+        self.configuration: Configuration | None = None
+        self.channel: Channel | None = None
+        # What is news is counted from here on: a brain that takes over is not blinded by what happened before it.
+        self._lags = self.board.lags()
+        self._lost = sum(ring.lost for ring in self.rings)
+
+    async def run(self) -> int:
+        """Decide until told to stop."""
+        loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.health = HealthChecks(self._handle, self.boot.seed)
+        self.channel = await open_channel(self.boot.channel_fd, self._message, self._stop)
+        ticking = loop.create_task(self._tick_on())
+        ticking.add_done_callback(self._ticking_ended)
+        try:
+            await self.over
+        finally:
+            ticking.cancel()
+            self.health.close()
+            self._finish()
+        return 0
+
+    def _stop(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _ticking_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self.over.done():
+            self.over.set_exception(error)
+
+    def _finish(self) -> None:
+        """Record what the workers left behind, and close the recording."""
+        if self.recorder is not None and self.topology is not None:
+            for ring in self.rings:
+                self.recorder.write(ring.drain(ring.capacity), self.topology)
+            self.recorder.tick(clock.monotonic())
+            self.recorder.close(2.0)
+
+    # Time.
+
+    async def _tick_on(self) -> None:
+        due = clock.monotonic()
+        while True:
+            length = self.configuration.config.model.tick if self.configuration is not None else 0.1
+            due += length
+            await asyncio.sleep(max(0.0, due - clock.monotonic()))
+            now = clock.monotonic()
+            if self.controller is not None:
+                self.turn(now, max(0.0, now - due))
+            took = clock.monotonic() - now
+            if self.controller is not None:
+                self.ticks.add(took)
+            if took > length:
+                self.overruns += 1
+            if clock.monotonic() > due + length:
+                due = clock.monotonic()  # ticks that were missed are not made up for: time only counts once
+
+    def turn(self, now: float, late: float) -> None:
+        """One tick at `now`, which comes `late` seconds after it was due."""
+        assert self.controller is not None and self.topology is not None
+        seen = [rows for ring in self.rings if len(rows := ring.drain(ROWS))]
+        lags = self.board.lags()
+        lag = max([late, *(new - old for new, old in zip(lags, self._lags, strict=True))])
+        lost = sum(ring.lost for ring in self.rings)
+        if self.recorder is not None:
+            for rows in seen:
+                self.recorder.write(rows, self.topology)
+            self.recorder.tick(now)
+        self._handle(ObserverSeen(now, lag, lost - self._lost))
+        self._lags, self._lost = lags, lost
+        for rows in seen:
+            self._handle(OutcomesSeen(now, rows))
+        in_flight, oldest = self.board.live()
+        slots = self.topology.slots
+        self._handle(InFlightSeen(now, in_flight[:slots], oldest[:slots]))
+        self._handle(Tick(now))
+
+    # Commands.
+
+    def _handle(self, event: Event) -> None:
+        if self.controller is not None:
+            for command in self.controller.handle(event):
+                self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Publish):
+            self.board.publish(command.snapshot)
+        elif isinstance(command, Moved):
+            before, after = command.before.name, command.after.name
+            log.warning(
+                "%s: %s → %s: %s",
+                command.endpoint,
+                before,
+                after,
+                command.reason,
+                extra={"endpoint": str(command.endpoint), "before": before, "after": after},
+            )
+            self._send(
+                {
+                    "type": "moved",
+                    "at": command.at,
+                    "cluster": command.endpoint.cluster,
+                    "endpoint": command.endpoint.address,
+                    "before": before,
+                    "after": after,
+                    "reason": command.reason,
+                }
+            )
+        elif isinstance(command, TrustChanged):
+            who = "the model-free policy decides" if command.fallback else "the model decides"
+            log.info("%s: %s: %s", command.cluster, who, command.reason, extra={"cluster": command.cluster})
+            self._send(
+                {
+                    "type": "trust",
+                    "at": command.at,
+                    "cluster": command.cluster,
+                    "fallback": command.fallback,
+                    "reason": command.reason,
+                }
+            )
+
+    # Messages.
+
+    def _send(self, message: Message) -> None:
+        if self.channel is not None:
+            self.channel.send(message)
+
+    def _message(self, message: Message) -> None:
+        try:
+            self._obey(message)
+        except Exception as error:
+            if not self.over.done():
+                self.over.set_exception(error)
+
+    def _obey(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "configure":
+            self.configure(Configuration.of(message), clock.monotonic())
+            self._send({"type": "configured", "generation": message["generation"]})
+        elif kind == "override":
+            health = None if message["health"] is None else Health(message["health"])
+            self._handle(
+                Overridden(clock.monotonic(), message["slot"], health, message["until"], str(message["reason"]))
+            )
+        elif kind == "report":
+            self._send({"type": "report", "id": message["id"], "report": self.report()})
+        elif kind == "explain":
+            self._send({"type": "explain", "id": message["id"], "explain": self._explain(message)})
+        elif kind == "stop":
+            self._stop()
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        """Put a configuration in force. Endpoints that stay keep what is known of them, unless the model's own
+        settings changed, which begins anew.
+        """
+        before = self.configuration
+        made = topology(configuration.config, configuration.slots, configuration.generation)
+        if self.controller is None or before is None or before.config.model != configuration.config.model:
+            self.controller = self.parts.controller(made, configuration, self.board)
+        self.configuration, self.topology = configuration, made
+        self.recorder = self.parts.recorder(configuration)
+        self._handle(Reconfigured(now, made))
+        self.health.configure(configuration.config, configuration.slots)
+        if before is None:
+            gc.collect()
+            gc.freeze()
+            self._send({"type": "ready"})
+
+    def report(self) -> dict[str, Any]:
+        """The Controller's report, and of the shell what the metrics show."""
+        found = self.controller.report() if self.controller is not None else {}
+        return {
+            **found,
+            "brain": {
+                "ring_lost": [ring.lost for ring in self.rings],
+                "snapshot": self.board.version(),
+                "ticks": self.ticks.report(),
+                "overruns": self.overruns,
+                "recorder": self.recorder.report() if self.recorder is not None else None,
+            },
+        }
+
+    def _explain(self, message: Message) -> dict[str, Any] | None:
+        if self.controller is None:
+            return None
+        try:
+            return self.controller.explain(str(message["cluster"]), str(message["endpoint"]))
+        except KeyError:
+            return None
+
+
+def run(boot: BrainBoot, parts: Parts) -> int:
+    """Run the brain until it is told to stop; returns its exit code."""
+    parent.follow(boot.parent)
+    parent.leave_signals_to_the_supervisor()
+    return uvloop.run(Brain(boot, parts).run())

@@ -1,0 +1,166 @@
+"""Active health checks, in the brain: one task an endpoint, a plain GET over a connection of its own.
+
+A failing check is evidence like any other. Single failures are held back: only `unhealthy` of them in a row are told,
+then all at once; and the same for `healthy` passes after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httptools
+
+from adaptive import clock
+from adaptive.config.cluster import ClusterConfig, EndpointConfig, HealthCheck
+from adaptive.config.model import Config
+from adaptive.config.topology import slot_key
+from adaptive.gateway.cluster import tls_context
+from adaptive.types import HealthChecked
+
+JITTER = 0.1  # share of the interval: endpoints checked by many gateways are not checked by all at once
+CONCURRENT = 256  # checks under way at once; a thousand dead endpoints must not use up the descriptors
+LONGEST = 64 * 1024  # bytes of an answer that are read; its status comes in the first hundred
+
+
+@dataclass(slots=True)
+class Streak:
+    """Turns single checks into evidence: an outcome is told when it has come often enough in a row to be believed."""
+
+    healthy: int
+    unhealthy: int
+    ok: bool | None = None  # None: the first check decides
+    held: list[HealthChecked] = field(default_factory=list)
+
+    def told(self, check: HealthChecked) -> list[HealthChecked]:
+        """What may be told after this check."""
+        if self.ok is None or check.ok == self.ok:
+            self.ok = check.ok
+            self.held.clear()
+            return [check]
+        self.held.append(check)
+        if len(self.held) < (self.healthy if check.ok else self.unhealthy):
+            return []
+        self.ok = check.ok
+        told, self.held = self.held, []
+        return told
+
+
+class _Answer:
+    """Callbacks of httptools that only want the final status."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.status = 0
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if status >= 200:
+            self.status = status
+
+
+async def get(
+    endpoint: EndpointConfig, check: HealthCheck, context: ssl.SSLContext | None, server_name: str | None
+) -> int:
+    """The status of one GET. Raises OSError, ssl.SSLError, httptools.HttpParserError or EOFError."""
+    reader, writer = await asyncio.open_connection(
+        endpoint.host,
+        endpoint.port,
+        limit=LONGEST,
+        ssl=context,
+        server_hostname=(server_name or endpoint.host) if context is not None else None,
+    )
+    try:
+        writer.write(
+            f"GET {check.path} HTTP/1.1\r\nHost: {check.host or endpoint.address}\r\n"
+            "User-Agent: adaptive-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n".encode("ascii")
+        )
+        answer = _Answer()
+        read = 0
+        while not answer.status:
+            data = await reader.read(4096)
+            read += len(data)
+            if not data or read > LONGEST:
+                raise EOFError("no answer" if not data else "no end of the answer's head")
+            answer.parser.feed_data(data)
+        return answer.status
+    finally:
+        writer.transport.abort()
+
+
+class HealthChecks:
+    """Runs the checks that a configuration wants, and passes their results to `tell`."""
+
+    def __init__(self, tell: Callable[[HealthChecked], None], seed: int) -> None:
+        self.tell = tell
+        self.rng = random.Random(f"health checks {seed}")
+        self._tasks: dict[str, tuple[Any, asyncio.Task[None]]] = {}
+        self._room = asyncio.Semaphore(CONCURRENT)
+
+    def configure(self, config: Config, slots: Mapping[str, int]) -> None:
+        """Check these endpoints; tasks of those whose check did not change go on."""
+        wanted: dict[str, tuple[ClusterConfig, EndpointConfig, int]] = {}
+        for name, cluster in config.clusters.items():
+            if cluster.health_check is not None:
+                for endpoint in cluster.endpoints:
+                    key = slot_key(name, endpoint.address)
+                    wanted[key] = (cluster, endpoint, slots[key])
+        for key in list(self._tasks):
+            held, task = self._tasks[key]
+            if key not in wanted or held != _kind(*wanted[key]):
+                task.cancel()
+                del self._tasks[key]
+        contexts: dict[str, ssl.SSLContext | None] = {}
+        for key, (cluster, endpoint, slot) in wanted.items():
+            if key not in self._tasks:
+                name = key.partition("|")[0]
+                if name not in contexts:
+                    contexts[name] = tls_context(cluster.tls)
+                work = self._keep(cluster, endpoint, slot, contexts[name])
+                task = asyncio.get_running_loop().create_task(work)
+                self._tasks[key] = (_kind(cluster, endpoint, slot), task)
+
+    def close(self) -> None:
+        """Stop all checks."""
+        for _, task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    async def _keep(
+        self, cluster: ClusterConfig, endpoint: EndpointConfig, slot: int, context: ssl.SSLContext | None
+    ) -> None:
+        check = cluster.health_check
+        assert check is not None
+        streak = Streak(check.healthy, check.unhealthy)
+        server_name = cluster.tls.server_name if cluster.tls is not None else None
+        # The first checks are spread over one interval, but a second at most: a dead endpoint should be known soon.
+        await asyncio.sleep(self.rng.random() * min(check.interval, 1.0))
+        while True:
+            async with self._room:
+                began = clock.monotonic()
+                ok, detail = await self._once(endpoint, check, context, server_name)
+                ended = clock.monotonic()
+            for event in streak.told(HealthChecked(ended, slot, ok, ended - began, detail)):
+                self.tell(event)
+            pause = check.interval * (1 + JITTER * (self.rng.random() - 0.5))
+            await asyncio.sleep(max(0.0, began + pause - clock.monotonic()))
+
+    async def _once(
+        self, endpoint: EndpointConfig, check: HealthCheck, context: ssl.SSLContext | None, server_name: str | None
+    ) -> tuple[bool, str]:
+        try:
+            status = await asyncio.wait_for(get(endpoint, check, context, server_name), check.timeout)
+        except TimeoutError:
+            return False, f"no answer within {check.timeout:g} s"
+        except (OSError, ssl.SSLError, httptools.HttpParserError, EOFError) as error:
+            return False, (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        return status in check.expect, f"status {status}"
+
+
+def _kind(cluster: ClusterConfig, endpoint: EndpointConfig, slot: int) -> tuple[Any, ...]:
+    """All that a check depends on."""
+    return cluster.health_check, cluster.tls, endpoint.address, slot
