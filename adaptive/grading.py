@@ -25,6 +25,9 @@ GRADE_EVERY, GRADE_LANE = 0.02, 0.0001
 # Points for recent failures (+0.5 each): one above the first or second number, one more above the third.
 FAILED_REPEATABLE, FAILED, FAILED_OFTEN = 0.3, 0.12, 1.0
 FAILURE_STEP = 0.5
+# An attempt given up (its client left, or its hedge won) after more than OLDEST_GATE typical latencies and the p99
+# would hide a hang: it counts by this much, which keeps unrepeatable requests away for a second, and no others.
+GIVEN_UP_STEP = 0.15
 # A success counts against old failures once this many in a row came back, by this factor each.
 STREAK, FORGIVEN = 12, 0.93
 # A lane with two attempts in flight or more is stalled after this many seconds, or typical latencies over the number
@@ -116,6 +119,8 @@ class Graded(Lanes):
             waited = now - sent_at
             if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
                 self.latencies.add(waited, now)
+        elif self.tail and now - sent_at > max(self.tail, OLDEST_GATE * self.typical):
+            lane.failures.add(GIVEN_UP_STEP, now)
         self._moved(lane, now)
 
     def _moved(self, lane: Lane, now: float) -> None:

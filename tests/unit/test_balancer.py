@@ -178,6 +178,18 @@ def test_an_attempt_far_older_than_the_tail_is_a_gate_for_unrepeatable_requests(
     assert fleet.lanes[0].bar == POINT
 
 
+def test_an_attempt_given_up_early_says_nothing_and_one_given_up_late_keeps_unrepeatable_requests_away() -> None:
+    fleet = Fleet(2)
+    fleet.warm()
+    fleet.answer(fleet.lanes[0], 0.1, Verdict.IGNORE)
+    assert fleet.picked(False) == {0, 1}
+    fleet.answer(fleet.lanes[0], 0.13, Verdict.IGNORE)  # over three typical latencies, and over the p99
+    assert fleet.picked(False) == {1}
+    assert fleet.picked(True) == {0, 1}
+    fleet.now += 1.2  # 0.15 · 2**(-1.2/3.5) < 0.12
+    assert fleet.picked(False) == {0, 1}
+
+
 def test_a_slow_lane_counts_for_more_and_an_ordinary_one_does_not() -> None:
     fleet = Fleet(4)
     fleet.balancer.explore = 0.0
