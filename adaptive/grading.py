@@ -35,6 +35,10 @@ STREAK, FORGIVEN = 12, 0.93
 STALL_FLOOR, STALL_GAPS = 0.05, 7.0
 # While no latency is known, only a second without any answer is a stall.
 STALL_UNKNOWN = 1.0
+# What another worker's attempt counts, an own one being 1. The others' counts are some milliseconds old and all workers
+# act on them at once: at full weight four workers herd from 5 ms of age on (p50 +1 %; +8 % at 20 ms), at a quarter they
+# balance as one up to 20 ms. A lasting difference is still heard.
+HEARD = 0.25
 # Doubt, for requests that cannot be sent twice: the ages of all attempts sent after the newest one that came back, in
 # typical latencies. Exponentially distributed with mean 1 at a lane that works, growing without end at one that hangs.
 # Each quarter counts as half an attempt in flight, up to two, and above 3 (1 in 20) it is a gate. That halves the
@@ -85,7 +89,7 @@ class Graded(Lanes):
         lane.in_flight = n
         if lane.home is self and not lane.limit:
             index = lane.index
-            load = (n + lane.others + 1) * lane.step
+            load = (n + lane.heard + 1) * lane.step
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
         else:
@@ -109,7 +113,7 @@ class Graded(Lanes):
                 self.latencies.add(latency, now)
             if lane.bar == 0.0 and lane.home is self:  # nothing to lift: only the load changed
                 index = lane.index
-                load = (n + lane.others + 1) * lane.step
+                load = (n + lane.heard + 1) * lane.step
                 self.reads[index] = load
                 self.writes[index] = load
                 return
@@ -132,8 +136,10 @@ class Graded(Lanes):
     def share(self, others: Sequence[int]) -> None:
         """Takes the other workers' attempts in flight, by slot."""
         super().share(others)
+        for lane in self.lanes:
+            lane.heard = lane.others * HEARD
         for index, lane in enumerate(self.ring):
-            load = (lane.in_flight + lane.others + 1) * lane.step
+            load = (lane.in_flight + lane.heard + 1) * lane.step
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
 
@@ -240,7 +246,7 @@ class Graded(Lanes):
         lane.step = slowness * FULL_WEIGHT / lane.weight
         lane.gate = gate
         lane.bar = bar
-        load = (in_flight + lane.others + 1) * lane.step
+        load = (in_flight + lane.heard + 1) * lane.step
         self.reads[lane.index] = gate + load
         self.writes[lane.index] = bar + load
 

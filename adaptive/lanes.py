@@ -43,6 +43,7 @@ class Lane:
         "frontier",
         "gate",
         "health",
+        "heard",
         "hedge_delay",
         "home",
         "in_flight",
@@ -70,6 +71,7 @@ class Lane:
         self.settle(member)
         self.in_flight = 0  # own attempts
         self.others = 0  # attempts of the other workers
+        self.heard = 0.0  # what these count for in a score
         self.outstanding: dict[Hashable, float] = {}  # key → sent_at, the oldest first
         self.answered = NEVER  # when the last attempt came back well
         self.frontier = NEVER  # when the newest attempt that came back well had been sent: it was alive then
