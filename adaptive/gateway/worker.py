@@ -56,6 +56,7 @@ class Worker:
         self._due = 0.0
         self._slow_due = 0.0
         self._every = SWEEP if boot.workers == 1 else SWEEP_SHARED
+        self._failure = ""  # of the last sweep that failed
         self._listening = False
         self._drained = False
 
@@ -127,11 +128,16 @@ class Worker:
         plane = self.plane
         lag = max(0.0, now - self._due)
         self.board.beat(self.boot.index, now, lag)
-        if self._listening:
-            plane.sweep(now)
-            if now >= self._slow_due:
-                self._slow_due = now + SWEEP_SLOW
-                plane.sweep_slow(now)
+        try:
+            if self._listening:
+                plane.sweep(now)
+                if now >= self._slow_due:
+                    self._slow_due = now + SWEEP_SLOW
+                    plane.sweep_slow(now)
+        except Exception as error:  # without the next sweep no time-out would ever come
+            if str(error) != self._failure:
+                self._failure = str(error)
+                log.exception("a sweep failed; the next one is tried")
         self._due = clock.monotonic() + self._every
         asyncio.get_running_loop().call_later(self._every, self._sweep)
 
