@@ -252,6 +252,8 @@ class Graded(Lanes):
 
     def _doubt(self, lane: Lane, now: float, oldest: float) -> float:
         """What the silence of the outstanding attempts counts for an unrepeatable request, in score units."""
+        if now < oldest:  # graded without a time, when a snapshot or a configuration came; the next pick grades anew
+            return 0.0
         typical, frontier = self.typical, lane.frontier
         waited = 0.0
         for sent_at in reversed(lane.outstanding.values()):

@@ -354,3 +354,13 @@ def test_the_chance_of_a_windowed_choice_is_exact(n: int) -> None:
 def test_an_unknown_policy_is_named() -> None:
     with pytest.raises(ValueError, match="policy 'fastest' of cluster 'api'"):
         make(cluster(1, "fastest"), random.Random(1))
+
+
+def test_a_snapshot_and_a_configuration_may_come_while_attempts_wait() -> None:
+    fleet = Fleet(3)
+    fleet.warm()
+    waiting = fleet.send(fleet.lanes[0])
+    fleet.balancer.apply(snapshot(3, fleet.now))
+    successor = make(cluster(3), random.Random(2), fleet.balancer)
+    assert successor.pick(fleet.now + 0.5, False) is not fleet.lanes[0]
+    successor.closed(fleet.lanes[0], waiting, fleet.now + 0.5, 0.5, Verdict.SUCCESS)
