@@ -19,7 +19,7 @@ from tests.conformance.dataplane.wire import Client
 
 ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 30.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 20.0  # nothing is under way when a gateway is stopped, so that it need not wait out its drain
 _pause = threading.Event()  # never set: waiting for it is a bounded sleep
 
 
@@ -111,6 +111,17 @@ class Gateway:
                 if parent == self.process.pid and b"worker" in words:
                     found.append(int(entry.name))
         return found
+
+    def sockets(self) -> int:
+        """How many sockets its workers hold."""
+        count = 0
+        for pid in self.workers():
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                try:
+                    count += os.readlink(entry).startswith("socket:")
+                except OSError:
+                    pass  # closed in the meantime
+        return count
 
     def client(self, **options: Any) -> Client:
         """A new connection to it."""

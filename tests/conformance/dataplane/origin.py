@@ -60,10 +60,11 @@ class Origin:
     `wrong` what no strict reader accepts or what was cut off.
     """
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Bound but not listening: the address is ours, and connecting to it is refused.
-        self.sock.bind((host, 0))
+        self.sock.bind((host, port))
         self.port: int = self.sock.getsockname()[1]
         self.address = f"{host}:{self.port}"
         self.heard = bytearray()
@@ -128,8 +129,8 @@ class Origin:
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._serve, args=(sock, self.visits), daemon=True).start()
             self.visits += 1
+            threading.Thread(target=self._serve, args=(sock, self.visits - 1), daemon=True).start()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         try:

@@ -239,6 +239,32 @@ def test_a_tunnel_ends_at_the_origin_when_the_client_leaves(plane: Gateway, alon
     origin.wait(lambda o: o.open_visits == 0)
 
 
+@pytest.mark.parametrize("first", ["client", "origin"])
+def test_a_tunnel_whose_both_sides_have_left_is_closed(plane: Gateway, alone: Alone, first: str) -> None:
+    """Two closed halves are a closed connection; what keeps one open runs out of descriptors."""
+    host, origin = alone
+
+    def script(visit: Visit) -> None:
+        visit.next()
+        visit.send(ACCEPTED)
+        if first == "client":
+            visit.rest()
+
+    origin.start(script)
+    before = plane.sockets()
+    for _ in range(20):
+        with plane.client() as client:
+            client.send(request("/", host, *UPGRADE))
+            assert read_response_head(client).status == 101
+            if first == "origin":
+                assert client.rest() == b""
+    for _ in range(60):
+        if plane.sockets() <= before + 5:
+            return
+        _pause.wait(0.1)
+    raise AssertionError(f"{before} sockets before, {plane.sockets()} after 20 tunnels have ended")
+
+
 def test_a_tunnel_has_back_pressure_too(plane: Gateway, alone: Alone) -> None:
     """Over a second: the tunnel is left to fill up."""
     host, origin = alone
