@@ -4,6 +4,7 @@
   failing endpoint may be the gateway.
 - Never more load than the rest can bear, in units of load: the cluster's served rate, divided by what the healthy
   endpoints that remain are known to bear, must stay under BEARABLE. An endpoint that serves nothing takes nothing away.
+- While the whole cluster is slow by its own past, it is load and not its endpoints: only the useless go.
 - A cap on change per tick, at least one endpoint that serves, and panic as the last rail.
 - Lowered endpoints are taken back, the least bad first, when the rest is overloaded after all.
 """
@@ -49,6 +50,7 @@ class Capacity:
         self.base = np.full(slots, np.nan)
         self.borne = np.zeros(slots)
         self.most = np.full(slots, np.inf)  # seen at overload
+        self.inflation = np.full(slots, np.nan)  # latency by base, at the last look
         self.at = float("nan")
 
     def learn(self, at: float, rate: Floats, latency: Floats, failing: Bools) -> None:
@@ -58,9 +60,9 @@ class Capacity:
         known = ~np.isnan(latency) & ~failing
         self.base = np.where(known, np.fmin(latency, self.base / fade), self.base)
         with np.errstate(invalid="ignore"):
-            inflation = latency / self.base
-            well = known & (inflation <= WELL)
-            over = known & (inflation >= INFLATED)
+            self.inflation = latency / self.base
+            well = known & (self.inflation <= WELL)
+            over = known & (self.inflation >= INFLATED)
         self.borne = np.where(well, np.maximum(rate, self.borne), self.borne) * fade
         self.most = np.where(over, rate, self.most / fade)
         self.most = np.where(well, np.maximum(self.most, rate), self.most)
@@ -71,6 +73,12 @@ class Capacity:
         with np.errstate(divide="ignore", invalid="ignore"):
             bear = np.minimum(np.maximum(self.borne[slots] * HEADROOM, LEAST_SLOTS / base), self.most[slots])
         return np.where(np.isnan(base), np.inf, bear)
+
+    def strain(self, slots: Ints) -> float:
+        """The median of these endpoints' latency by their own base; 1 where nothing is known."""
+        known = self.inflation[slots]
+        known = known[~np.isnan(known)]
+        return float(np.median(known)) if len(known) else 1.0
 
     def adopt(self, old: Capacity, stay: list[int]) -> None:
         """Takes over what an older one learned of the endpoints in the slots `stay`."""
@@ -85,6 +93,7 @@ class Load(NamedTuple):
     weight: Sequence[float]  # configured
     rate: float  # attempts per second of the whole cluster
     capacity: Sequence[float]  # attempts per second each
+    inflation: float = 1.0  # the median endpoint's latency by its own base
 
 
 class Wish(NamedTuple):
@@ -130,7 +139,9 @@ def rule(load: Load, health: Sequence[Health], badness: Sequence[float], wishes:
             reason = "it is the last one that serves"
         if not reason and leaves and not wish.useless:
             expected = utilisation(load, after)
-            if expected > BEARABLE:
+            if load.inflation >= INFLATED:
+                reason = f"the whole cluster is slow, {load.inflation:.1f} times its own best"
+            elif expected > BEARABLE:
                 reason = f"the rest would be at {min(expected, 99.0):.0%} of what they are known to bear"
         if reason:
             refused[wish.place] = reason

@@ -20,8 +20,12 @@ PRIOR = 5.0  # attempts; three failures in a row from nothing give 4.6 nats, two
 # in one window of some 400; one with 1 % practically never.
 DOUBT = 4.0
 SOLID = 9.0  # nats of failures for more than lowering: five in a row, or 15 % of 200 where 5 % are allowed
+USELESS_SHARE = 0.5  # share that failed at which little is lost with the endpoint
 SOLID_SHARE = 0.3  # and the share that failed: an endpoint that does most of its work is lowered, not ejected
-ALLOWED_MOST = 0.5  # the allowed share never rises above this, however badly the peers do
+# Where the peers fail more than the objective allows, so may this one: three times as much, for in an overload attempts
+# time out unevenly, and taking endpoints out of it is the last thing to do. Never more than nine tenths: an endpoint
+# that fails all it gets is still seen, if later.
+PEERS, ALLOWED_MOST = 3.0, 0.9
 # A run of failures counts once the endpoint has had this long to succeed: within it, chance and other workers' rows
 # that have not come yet explain it. A success at 100 requests/s comes in 10 ms.
 RUN_SECONDS = 0.2
@@ -50,7 +54,7 @@ class Judgement:
     stalled: Floats
     unchecked: Floats  # nats, of failing health checks
     share: Floats  # failures of attempts over 5 s, smoothed; the allowed share where there were none
-    slowness: Floats  # latency over 1 s by the peers' median; NaN where either is unknown
+    slowness: Floats  # latency by the peers' median, over 1 s or 5 s, the lesser; NaN where unknown
 
 
 def evidence(failures: Ints, attempts: Ints, allowed: Floats) -> Floats:
@@ -77,7 +81,7 @@ def judge(
     tried = np.where(seen.attempts[1] > 0, share5, np.nan)
     # Where nothing fails anywhere, which is nearly always, there is nothing to compare.
     failed = bool(seen.failures[1].any())
-    allowed = np.clip(np.fmax(errors, 1.5 * peers.others(tried)), 1e-4, ALLOWED_MOST) if failed else errors
+    allowed = np.clip(np.fmax(errors, PEERS * (peers.others(tried) - errors)), 1e-4, ALLOWED_MOST) if failed else errors
     failing = (
         _failing(seen, allowed) if failed or seen.failures[2].any() or seen.streak.any() else np.zeros_like(errors)
     )
@@ -94,7 +98,7 @@ def judge(
     return Judgement(
         suspicion=1 / (1 + np.exp(np.minimum(DOUBT - score, 50.0))),
         solid=solid,
-        useless=solid & (dead | (seen.streak >= 3) | (share5 >= SOLID_SHARE)),
+        useless=solid & (dead | (seen.streak >= 3) | (share5 >= USELESS_SHARE)),
         failing=failing,
         slow=slow,
         stalled=stalled,
@@ -117,18 +121,17 @@ def _failing(seen: Observed, allowed: Floats) -> Floats:
 
 
 def _slow(seen: Observed, peers: Peers, objective: Floats, lowered: Bools) -> tuple[Floats, Floats]:
-    """Nats of latency against the peers and against the objective, and the ratio over 1 s."""
+    """Nats of latency against the peers and against the objective, and the ratio to the peers'."""
     others = peers.others(np.where(seen.measured[1] >= 3, seen.latency[1], np.nan))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = seen.latency[0] / peers.others(seen.latency[0])
-        ratio = np.where(lowered, seen.latency[1] / others, ratio)
-        least = np.fmin(ratio, seen.latency[1] / others)
+        least = np.where(lowered, seen.latency[1] / others, np.fmin(ratio, seen.latency[1] / others))
         nats = DOUBT * np.log(least / SLOW_FROM) / np.log(SLOW_DOUBT / SLOW_FROM)
         count = np.where(lowered, SLOW_LEAST_LOWERED, SLOW_LEAST_COUNT)
         enough = (seen.measured[1] >= count) & (seen.latency[1] - others > SLOW_LEAST_SECONDS)
         breach = (np.fmin(seen.latency[0], seen.latency[1]) > objective) & (others < objective) & (least > SLOW_FROM)
     nats = np.maximum(np.nan_to_num(nats), np.where(breach, DOUBT + 0.5, 0.0))
-    return np.where(enough, np.clip(nats, 0.0, SLOW_MOST), 0.0), ratio
+    return np.where(enough, np.clip(nats, 0.0, SLOW_MOST), 0.0), least
 
 
 def _stalled(seen: Observed, peers: Peers) -> Floats:

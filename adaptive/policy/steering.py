@@ -157,6 +157,7 @@ class Steering:
             [member.weight for member in state.cluster.members],
             float(last[OK].sum() + last[_FAILURES].sum()) / stats.latest,
             self.capacity.estimate(slots).tolist(),
+            self.capacity.strain(slots),
         )
         ruling = guard.rule(load, health, badness, wishes, blind)
         for i, reason in ruling.refused.items():

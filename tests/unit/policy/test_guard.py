@@ -113,3 +113,19 @@ def test_an_observer_that_runs_late_or_loses_outcomes_is_blind_for_a_second_more
     assert observer.blind(11.2) == ""
     observer.saw(20.0, 0.0, 7)
     assert observer.blind(20.5) == "7 outcomes were lost"
+
+
+def test_while_the_whole_cluster_is_slow_only_the_useless_are_lowered() -> None:
+    strained = load(10, 100.0)._replace(inflation=2.5)
+    wishes = [Wish(0, D, 0.9, False), Wish(1, D, 2.0, True)]
+    ruling = guard.rule(strained, [H] * 10, [0.0] * 10, wishes, "")
+    assert ruling.granted == [1]
+    assert ruling.refused == {0: "the whole cluster is slow, 2.5 times its own best"}
+
+
+def test_strain_is_the_median_of_latency_by_what_it_was_at_best() -> None:
+    capacity, slots, well = Capacity(3), np.arange(3), np.zeros(3, dtype=bool)
+    assert capacity.strain(slots) == 1.0
+    capacity.learn(0.0, np.full(3, 100.0), np.array([0.04, 0.04, np.nan]), well)
+    capacity.learn(0.1, np.full(3, 100.0), np.array([0.12, 0.12, np.nan]), well)
+    assert capacity.strain(slots) == pytest.approx(3.0, rel=0.01)
