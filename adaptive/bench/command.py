@@ -1,0 +1,93 @@
+"""The verbs of `adaptive bench`. What they run is imported when they run: the command line starts without it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from enum import Enum
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Measure the gateway on this machine: cost, brain, steadiness.")
+
+
+class Headers(str, Enum):  # noqa: UP042 - typer shows the values
+    """What differs from one request to the next."""
+
+    same = "same"
+    varied = "varied"
+
+
+@app.command()
+def cpu(
+    pairs: Annotated[int, typer.Option(min=1, help="Comparisons; the median counts.")] = 5,
+    requests: Annotated[int, typer.Option(min=1000, help="Requests per candidate and pair.")] = 30_000,
+    headers: Annotated[
+        Headers, typer.Option(help="The header fields of all requests are the same, or each has a cookie of its own.")
+    ] = Headers.same,
+) -> None:
+    """CPU time per proxied request, of all our processes, beside Envoy and nginx in the same run."""
+    from adaptive.bench import cpu as bench
+
+    result = _run(bench.measure(pairs, requests, headers.value, _say))
+    for line in bench.table(result):
+        typer.echo(line)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def brain(
+    outcomes: Annotated[int, typer.Option(min=100, help="Outcomes a second.")] = 5000,
+    endpoints: Annotated[int, typer.Option(min=2, help="Endpoints of the brain whose CPU time is taken.")] = 10,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Seconds for each of the two measurements.")] = 10.0,
+) -> None:
+    """CPU time per outcome of a real brain process, and its ticks over 1,000 endpoints."""
+    from adaptive.bench import brain as bench
+
+    cost = _run(bench.per_outcome(outcomes, endpoints, seconds))
+    _say(
+        f"{endpoints} endpoints, {outcomes} outcomes/s, recorder on: {cost.each:.2f} µs of CPU per outcome "
+        f"({cost.outcomes} outcomes, {cost.busy:.1%} of a core; without outcomes {cost.idle:.1%}; {cost.lost} lost)"
+    )
+    found = _run(bench.ticks(outcomes, bench.MANY, seconds))
+    for name, values in (("by the clock", found.wall), ("of CPU", found.cpu)):
+        middle, worst = (1e3 * bench.quantile(values, share) for share in (0.5, 0.99))
+        _say(f"{bench.MANY} endpoints, {outcomes} outcomes/s: a tick takes {middle:.1f} ms {name}, p99 {worst:.1f} ms")
+    if cost.lost:
+        raise typer.Exit(1)
+
+
+@app.command()
+def soak(
+    seconds: Annotated[float, typer.Option(min=10.0, help="How long.")] = 600.0,
+    rate: Annotated[float, typer.Option(min=1.0, help="Requests a second.")] = 2000.0,
+) -> None:
+    """Load, faults and reloads; fails if memory, descriptors or threads of any process grow."""
+    from adaptive.bench import soak as bench
+
+    result = _run(bench.soak(seconds, rate, _say))
+    for line in bench.table(result):
+        typer.echo(line)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+T = TypeVar("T")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a measurement; what keeps it from starting is a line, not a traceback."""
+    import uvloop
+
+    from adaptive.bench.running import NotStarted
+
+    try:
+        return uvloop.run(work)
+    except NotStarted as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
