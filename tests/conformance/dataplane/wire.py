@@ -97,6 +97,7 @@ class Wire:
         self.sock = sock
         self.buffer = bytearray()
         self.ended = False
+        self.heard = 0  # bytes received so far
         self._tap = tap
 
     def send(self, data: bytes) -> None:
@@ -111,6 +112,7 @@ class Wire:
         if not data:
             self.ended = True
             return False
+        self.heard += len(data)
         if self._tap:
             self._tap(data)
         self.buffer += data
