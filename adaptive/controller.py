@@ -80,6 +80,7 @@ class Controller:
         self.settings: ModelSettings = settings or Settings()
         self.at: float | None = None
         self.version = 0
+        self.last: Snapshot | None = None
         self.published_at = -math.inf
         self.observer = Observer()
         self.was_blind = False
@@ -95,6 +96,8 @@ class Controller:
         if self.at is None:
             self.at = event.at
             self._lay_out(self.topology, event.at)
+            if self.last is not None:
+                self.steering.resume(self.last, event.at)
         at = self.at = max(event.at, self.at)
         match event:
             case Tick():
@@ -114,6 +117,14 @@ class Controller:
             case Reconfigured():
                 return self._reconfigure(at, event.topology)
         return []
+
+    def resume(self, last: Snapshot) -> None:
+        """Goes on from the Snapshot that another Controller published last, before any event: a brain that replaces a
+        dead one must not send traffic back to what is out. One of another configuration gives its version only.
+        """
+        self.version = last.version
+        if last.generation == self.topology.generation and len(last.health) == self.topology.slots:
+            self.last = last
 
     def report(self) -> dict[str, Any]:
         """Every cluster and endpoint as it stands, JSON-able: for /clusters and the metrics."""

@@ -110,6 +110,7 @@ def _endpoint(
         "health": Health(int(scene.steering.health[slot])).name,
         "weight": int(scene.steering.weight[slot]),
         "probability": _number(float(scene.probability[slot])),
+        "model_probability": _unused(scene, slot),
         "suspicion": round(float(scene.judged.suspicion[slot]), 4),
         "since": scene.at - rung.since,
         "reason": rung.reason,
@@ -149,6 +150,7 @@ def explain(scene: Scene, state: ClusterState, member: Member) -> dict[str, Any]
         "reason": rung.reason,
         "suspicion": round(float(scene.judged.suspicion[slot]), 4),
         "probability": _number(float(scene.probability[slot])),
+        "model_probability": _unused(scene, slot),
         "decided_by": "rule" if state.fallback else "model and rule",
         "fallback_reason": state.reason if state.fallback else "",
         "panic": state.panic,
@@ -199,6 +201,12 @@ def _features(scene: Scene, slot: int) -> list[dict[str, Any]]:
         for f, v, c in zip(FEATURES, row[0].tolist(), parts.tolist(), strict=True)
     ]
     return sorted(found, key=lambda f: -abs(f["contribution"] or 0.0))
+
+
+def _unused(scene: Scene, slot: int) -> float | None:
+    """What the model says, also while nobody listens to it."""
+    learner = scene.learner
+    return _number(float(learner.probability[slot])) if learner and slot < len(learner.probability) else None
 
 
 def _number(value: float) -> float | None:

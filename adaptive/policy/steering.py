@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptive.policy import guard, ladder, rule, weights
 from adaptive.stats import CONNECT, OK, STATUS, Stats
-from adaptive.types import Cluster, Health, Member, Moved, Overridden, Topology
+from adaptive.types import Cluster, Health, Member, Moved, Overridden, Snapshot, Topology
 from models.columns import Floats, Ints, Observed
 
 _FAILURES = slice(CONNECT, STATUS + 1)
@@ -72,6 +72,18 @@ class Steering:
             same = before.get(state.cluster.name)
             if same is not None:
                 state.typical, state.fallback, state.reason = same.typical, same.fallback, same.reason
+            self._panic(state)
+
+    def resume(self, last: Snapshot, at: float) -> None:
+        """Takes over health and weight from a Snapshot; what an operator set, the operator's overrides bring back."""
+        for slot, rung in self.rungs.items():
+            health = Health(int(last.health[slot]))
+            if health in (Health.DEGRADED, Health.CANARY, Health.EJECTED):
+                rung.health, rung.since, rung.level = health, at, 1
+                rung.reason = "as it was before the brain was replaced"
+                self.health[slot], self.watched[slot] = int(health), True
+                self.weight[slot] = max(1, int(last.weight[slot]))
+        for state in self.clusters:
             self._panic(state)
 
     def steer(

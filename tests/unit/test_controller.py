@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from adaptive.controller import Controller, Settings
-from adaptive.types import Health, Member, Publish, Reconfigured, Tick, TrustChanged
+from adaptive.types import Health, Member, Publish, Reconfigured, Tick, TrustChanged, first_snapshot
 from models.features import SCHEMA
 from models.predictor import Silent
 from tests.simulation.toy import Behaviour, Fleet, topology
@@ -78,3 +78,26 @@ def test_a_model_of_another_schema_is_refused() -> None:
     Controller(topology(2), predictor=Silent(SCHEMA))
     with pytest.raises(ValueError, match="schema other"):
         Controller(topology(2), predictor=Silent("other"))
+
+
+def test_a_controller_that_replaces_another_goes_on_where_it_stopped() -> None:
+    fleet = Fleet(4, lambda t, s: Behaviour(refused=s == 0 and t > 5)).run(8)
+    last = fleet.snapshots()[-1].snapshot
+    assert last.health[0] == Health.EJECTED
+    heir = Controller(fleet.topology)
+    heir.resume(last)
+    published = heir.handle(Tick(1008.1))[-1]
+    assert isinstance(published, Publish)
+    assert published.snapshot.version == last.version + 1
+    assert (published.snapshot.health, published.snapshot.weight) == (last.health, last.weight)
+    later = [c for i in range(200) for c in heir.handle(Tick(1008.2 + i * 0.1)) if isinstance(c, Publish)]
+    assert later[-1].snapshot.health == [0, 0, 0, 0]  # tried again, and nothing speaks against it
+
+
+def test_a_snapshot_of_another_configuration_gives_its_version_only() -> None:
+    heir = Controller(topology(3))
+    heir.resume(replace(first_snapshot(topology(3, generation=9), 0.0, version=41), health=[3, 3, 0]))
+    published = heir.handle(Tick(1000.0))[-1]
+    assert isinstance(published, Publish)
+    assert published.snapshot.version == 42
+    assert published.snapshot.health == [0, 0, 0]
