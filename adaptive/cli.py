@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from adaptive.bench.command import app as bench_app
+
 app = typer.Typer(
     help="An HTTP gateway that learns which instances are about to fail, and steers traffic away from them.",
     no_args_is_help=True,
@@ -24,6 +26,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="The configuration's own form.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(bench_app, name="bench")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
 PATIENCE = 5.0  # seconds for an answer of the admin API
@@ -103,13 +106,12 @@ def reload(config: ConfigFile) -> None:
     typer.echo(f"configuration {generation} is in force")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def demo(context: typer.Context) -> None:
     """Watch it at work: a small fleet with faults, a load, and the gateway."""
-    from adaptive import demo as show
+    from adaptive.demo import run
 
-    sys.argv[1:] = context.args
-    raise typer.Exit(show.main() or 0)
+    raise typer.Exit(run.main(context.args))
 
 
 def _ask(config: Path, path: str, method: str = "GET", seconds: float = PATIENCE) -> str:

@@ -44,6 +44,7 @@ class Channel(asyncio.Protocol):
         self.dropped = 0  # messages that found the backlog full
         self._transport: asyncio.Transport | None = None
         self._pending = bytearray()
+        self._started = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -56,9 +57,19 @@ class Channel(asyncio.Protocol):
         self.on_close()
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop: take every whole message out of what has come."""
+        """Called by the loop."""
+        self._pending += data
+        if self._started:
+            self._take()
+
+    def start(self) -> None:
+        """Begin to deliver messages, those that have come already first."""
+        self._started = True
+        self._take()
+
+    def _take(self) -> None:
+        """Take every whole message out of what has come."""
         pending = self._pending
-        pending += data
         start = 0
         while len(pending) - start >= 4:
             end = start + 4 + int.from_bytes(pending[start : start + 4], "big")
@@ -112,10 +123,15 @@ class Channel(asyncio.Protocol):
 async def open_channel(
     sock: socket.socket | int, on_message: Callable[[Message], None], on_close: Callable[[], None]
 ) -> Channel:
-    """Start a channel over one end of a socket pair, or over its inherited descriptor."""
+    """Start a channel over one end of a socket pair, or over its inherited descriptor.
+
+    The first message is delivered after this has returned, so that the caller knows its channel and can answer.
+    """
     if isinstance(sock, int):
         sock = socket.socket(fileno=sock)
     sock.setblocking(False)
     channel = Channel(on_message, on_close)
-    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=sock)
+    loop = asyncio.get_running_loop()
+    await loop.create_unix_connection(lambda: channel, sock=sock)
+    loop.call_soon(channel.start)
     return channel

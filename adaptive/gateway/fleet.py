@@ -68,8 +68,11 @@ class Fleet:
         self._tasks = [asyncio.get_running_loop().create_task(child.keep()) for child in self.children]
 
     async def stop(self, quit_: float, flush: float) -> None:
-        """Stop the workers within `quit_` seconds, then the brain, which reads what they left, within `flush`."""
-        for group, seconds in ((self.workers, quit_), ([self.brain], flush)):
+        """Stop the workers within `quit_` seconds, then the brain, which reads what they left, within `flush`.
+
+        A brain that still loads its libraries hears nothing and has recorded nothing: it is not waited for.
+        """
+        for group, seconds in ((self.workers, quit_), ([self.brain], flush if self.brain.ready else 0.0)):
             for child in group:
                 child.stop()
             await asyncio.gather(*(child.gone(seconds) for child in group))

@@ -7,6 +7,7 @@ then all at once; and the same for `healthy` passes after that.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import ssl
 from collections.abc import Callable, Mapping
@@ -157,8 +158,15 @@ class HealthChecks:
         except TimeoutError:
             return False, f"no answer within {check.timeout:g} s"
         except (OSError, ssl.SSLError, httptools.HttpParserError, EOFError) as error:
-            return False, (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+            return False, _said(error)
         return status in check.expect, f"status {status}"
+
+
+def _said(error: Exception) -> str:
+    """Why a check failed, in a few words."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return str(error) or type(error).__name__
 
 
 def _kind(cluster: ClusterConfig, endpoint: EndpointConfig, slot: int) -> tuple[Any, ...]:

@@ -71,10 +71,10 @@ class LineHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
 
-def chosen(level: str, style: str, stream: TextIO = sys.stderr) -> Logging:
+def chosen(level: str, style: str, stream: TextIO | None = None) -> Logging:
     """The log that was asked for; style "auto" is text on a terminal and JSON elsewhere."""
     if style == "auto":
-        style = "text" if stream.isatty() else "json"
+        style = "text" if (stream or sys.stderr).isatty() else "json"
     return Logging(level=level.upper(), format=style)
 
 

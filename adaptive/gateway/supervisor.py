@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ CONFIRM = 10.0
 ANSWER = 2.0  # seconds for the brain to answer a question: twenty ticks
 LATE = 1.0  # seconds on top of a drain's own deadline, for the workers to say that it has passed
 FLUSH = 8.0  # seconds for the brain to close its recording, whose own bound is some six
+EVENTS = 100  # moves of endpoints that are remembered for operators
 QUIT = 2.0  # seconds for a worker that has nothing left to do
 
 
@@ -58,6 +60,7 @@ class Supervisor:
         self._metrics = Metrics(self.counters)
         self._metrics.configure([route.name for route in config.routes])
         self.overrides = Overrides()
+        self.events: deque[Message] = deque(maxlen=EVENTS)
         self.reloads = {"success": 0, "failure": 0}
         self.reloaded_at = clock.wall()  # of the configuration in force
         self.reload_errors: tuple[str, ...] = ()  # of the last reload; empty where it succeeded
@@ -101,10 +104,10 @@ class Supervisor:
         """Every cluster and endpoint: the brain's report, or what the board says without it."""
         answer = await self.fleet.ask("report", ANSWER)
         if answer is not None:
-            return {"source": "brain", **answer["report"]}
+            return {"source": "brain", **answer["report"], "events": list(self.events)}
         held = self.configuration
         made = topology(held.config, held.slots, held.generation)
-        return standing(made, self.board, clock.monotonic())
+        return {**standing(made, self.board, clock.monotonic()), "events": list(self.events)}
 
     async def explain(self, cluster: str, endpoint: str) -> dict[str, Any] | None:
         """Why an endpoint is as it is; None where the brain does not answer. KeyError: no such endpoint."""
@@ -276,7 +279,9 @@ class Supervisor:
 
     def heard(self, child: Child, message: Message) -> None:
         """A message that is no answer: what a process has to tell."""
-        if message.get("type") == "log":
+        if message.get("type") in ("moved", "trust"):
+            self.events.append(message)
+        elif message.get("type") == "log":
             level = logging.getLevelName(str(message.get("level", "INFO")).upper())
             log.log(level if isinstance(level, int) else logging.INFO, "%s: %s", child.name, message.get("message"))
 

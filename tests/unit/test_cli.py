@@ -1,0 +1,111 @@
+"""The commands: exit codes, what goes to stdout and to stderr, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adaptive import cli
+from adaptive.version import __version__
+
+TEXT = """
+listen: 127.0.0.1:8080
+admin: 127.0.0.1:1
+clusters: {api: {endpoints: [127.0.0.1:9100]}}
+routes: [{prefix: /, cluster: api}]
+"""
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["adaptive", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_tests() -> Iterator[None]:
+    """`serve` takes over the root logger."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> str:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(TEXT)
+    return str(path)
+
+
+def test_a_good_configuration_is_ok(monkeypatch, capsys, good: str) -> None:
+    assert run(monkeypatch, "check", "-c", good) == 0
+    assert capsys.readouterr() == ("OK\n", "")
+
+
+def test_all_errors_of_a_configuration_go_to_stderr(monkeypatch, capsys, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text("listen: 127.0.0.1\nadmin: 0.0.0.0:9901\nclusters: {}\nroutes: [{prefix: /, cluster: b}]\n")
+    assert run(monkeypatch, "check", "-c", str(path)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count(f"{path}:") == len(err.splitlines()) >= 3
+    assert f"{path}:1: listen" in err and f"{path}:2: admin" in err
+    assert "Traceback" not in err
+
+
+def test_serve_refuses_an_admin_address_for_all_without_a_token(monkeypatch, capsys, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(TEXT.replace("127.0.0.1:1\n", "0.0.0.0:9901\n"))
+    assert run(monkeypatch, "serve", "-c", str(path)) == 1
+    err = capsys.readouterr().err
+    assert "admin" in err and "token" in err and "Traceback" not in err
+
+
+def test_a_file_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path: Path) -> None:
+    for command in ("check", "serve", "healthcheck"):
+        assert run(monkeypatch, command, "-c", str(tmp_path / "none.yaml")) == 1
+        err = capsys.readouterr().err
+        assert "none.yaml" in err and len(err.splitlines()) == 1
+
+
+def test_wrong_usage_is_two(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "check") == 2
+    assert run(monkeypatch, "explode") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_version_and_the_schema_are_data(monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "version") == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+    assert run(monkeypatch, "config", "schema") == 0
+    assert "clusters" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_without_a_gateway_its_clients_say_so_in_a_line(monkeypatch, capsys, good: str) -> None:
+    for command in (["healthcheck"], ["status"], ["reload"], ["explain", "api", "127.0.0.1:9100"]):
+        assert run(monkeypatch, *command, "-c", good) == 1
+        err = capsys.readouterr().err
+        assert err.startswith("no answer from the admin address 127.0.0.1:1: ") and len(err.splitlines()) == 1
+
+
+def test_without_an_admin_address_there_is_nobody_to_ask(monkeypatch, capsys, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(TEXT.replace("admin: 127.0.0.1:1\n", ""))
+    assert run(monkeypatch, "healthcheck", "-c", str(path)) == 1
+    assert "no admin address" in capsys.readouterr().err
+
+
+def test_a_bug_is_a_line_too(monkeypatch, capsys, good: str) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("adaptive.app.serve", broken)
+    assert run(monkeypatch, "serve", "-c", good) == 1
+    assert capsys.readouterr().err.startswith("ZeroDivisionError: oh")
