@@ -23,6 +23,8 @@ _CENSORED = frozenset(
 )
 _CENSORED_MARK, _FRESH = int(Mark.CENSORED), int(Mark.FRESH)
 _NAN = math.nan
+# Seconds until an attempt that nothing may replace yet is looked at again: a minimal budget grows by a token by then.
+WAIT_ON = 0.1
 
 monotonic = clock.monotonic
 
@@ -84,8 +86,12 @@ class Attempt:
                 self.failed(Cause.TIMEOUT_ROUTE)
             else:
                 self.deadline = now + 1.0
+        elif now >= exchange.deadline:
+            self.failed(Cause.TIMEOUT_ROUTE)
+        elif exchange.worth_waiting(now):
+            self.deadline = min(exchange.deadline, now + WAIT_ON)
         else:
-            self.failed(Cause.TIMEOUT_ROUTE if now >= exchange.deadline else Cause.TIMEOUT_ATTEMPT)
+            self.failed(Cause.TIMEOUT_ATTEMPT)
 
     def failed(self, cause: Cause) -> None:
         """It ended without a whole response."""

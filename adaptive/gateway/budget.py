@@ -22,13 +22,21 @@ class RetryBudget:
         """A request began."""
         self._tokens += self.ratio
 
+    def affords(self, now: float) -> bool:
+        """Whether a retry could be paid for now."""
+        self._settle(now)
+        return self._tokens >= 1.0
+
     def withdraw(self, now: float) -> bool:
         """Takes a retry's token; False where there is none."""
+        if not self.affords(now):
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def _settle(self, now: float) -> None:
+        """What time adds and takes away."""
         passed = max(0.0, now - self._at)
         self._at = max(self._at, now)
         # What lies longer than the window leaks at the rate that empties a full bucket within it.
         self._tokens = self._tokens * max(0.0, 1.0 - passed / self.window) + self.minimum * min(passed, self.window)
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True

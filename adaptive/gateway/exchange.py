@@ -208,10 +208,16 @@ class Exchange:
         """When to give this attempt up if nothing has come by then; `now` is when the request was sent."""
         if not self.body_done:
             return now + 1.0
-        if not self.repeatable or self.attempts > self.route.retries + self.free:
+        if not (self.repeatable and self.replayable) or self.attempts > self.route.retries + self.free:
             return self.deadline
         limit = self.route.attempt_timeout or self.cluster.balancer.patience(attempt.lane, now, True)
         return min(self.deadline, now + limit) if limit > 0.0 else self.deadline
+
+    def worth_waiting(self, now: float) -> bool:
+        """Whether an attempt that is slower than the balancer likes is still the best there is: giving it up without a
+        retry to follow would make a failure of mere slowness. A time-out that the route names is kept all the same.
+        """
+        return not self.route.attempt_timeout and not self.cluster.budget.affords(now)
 
     def _may_go_again(self, slot: int, cause: int, now: float) -> bool:
         """Whether another attempt follows, and if so, takes what it costs."""
