@@ -90,7 +90,9 @@ def _controller(topology: Topology, configuration: Configuration, board: Board) 
     from adaptive.controller import Controller
 
     made = Controller(topology, configuration.config.model)
-    made.version = max(0, board.version())
+    last = board.read()
+    if last is not None:
+        made.resume(last)
     return made
 
 

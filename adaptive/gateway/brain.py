@@ -248,7 +248,8 @@ class Brain:
         before = self.configuration
         made = topology(configuration.config, configuration.slots, configuration.generation)
         if self.controller is None or before is None or before.config.model != configuration.config.model:
-            self.controller = self.parts.controller(made, configuration, self.board)
+            # Under the topology of the snapshot on the board, so that it goes on from there; the new one follows.
+            self.controller = self.parts.controller(self.topology or made, configuration, self.board)
         self.configuration, self.topology = configuration, made
         self.recorder = self.parts.recorder(configuration)
         self._handle(Reconfigured(now, made))

@@ -288,6 +288,32 @@ def test_a_killed_brain_is_replaced_while_traffic_goes_on(start: Start) -> None:
     assert report["source"] == "brain" and report["clusters"][0]["endpoints"][0]["health"] == "HEALTHY"
 
 
+def test_a_brain_that_takes_over_sends_nothing_back_to_what_is_out(start: Start, instance: str) -> None:
+    """What was lowered for good reasons stays so across the death of the brain."""
+    dead = f"127.0.0.1:{free_port()}"
+    check = {"path": "/", "interval": "100ms", "timeout": "100ms"}
+    gateway = start(clusters={"api": {"endpoints": [instance, dead], "health_check": check}}).ready(brain=True)
+
+    def health() -> str:
+        return str(json.loads(gateway.admin("/clusters")[1])["clusters"][0]["endpoints"][1]["health"])
+
+    def lowered() -> bool:
+        assert gateway.get() == (200, b"hello")
+        return health() != "HEALTHY"
+
+    until(lowered)
+    os.kill(gateway.child("brain") or 0, signal.SIGKILL)
+    until(lambda: json.loads(gateway.admin("/clusters")[1])["source"] == "board")
+    seen = {health()}
+
+    def back() -> bool:
+        seen.add(health())
+        return b"[+]brain" in gateway.admin("/readyz?verbose")[1]
+
+    until(back)
+    assert "HEALTHY" not in seen
+
+
 def test_a_killed_worker_is_replaced_and_takes_over_its_connections(start: Start) -> None:
     gateway = start().ready()
     first = gateway.child("worker")
