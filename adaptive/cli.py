@@ -43,7 +43,11 @@ def serve(
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Least level.")] = "info",
     log_format: Annotated[Literal["auto", "json", "text"], typer.Option(help="auto: text on a terminal.")] = "auto",
 ) -> None:
-    """Run the gateway until SIGTERM, which drains it; a second SIGTERM stops it at once. SIGHUP reloads."""
+    """Run the gateway until SIGTERM, which drains it; a second SIGTERM stops it at once.
+
+    SIGHUP, or a change of the file, reloads: all but the addresses (listen, admin), TLS on or off, and workers, which
+    need a restart. SIGUSR1 opens the access log anew.
+    """
     from adaptive.app import serve as run
 
     raise typer.Exit(run(str(config), log_level, log_format))

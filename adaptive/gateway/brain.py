@@ -227,8 +227,13 @@ class Brain:
     def _obey(self, message: Message) -> None:
         kind = message["type"]
         if kind == "configure":
-            self.configure(Configuration.of(message), clock.monotonic())
-            self._send({"type": "configured", "generation": message["generation"]})
+            generation = message["generation"]
+            try:
+                self.configure(Configuration.of(message), clock.monotonic())
+            except (OSError, ValueError) as error:  # files for TLS that cannot be used any more
+                self._send({"type": "failed", "generation": generation, "error": str(error)})
+            else:
+                self._send({"type": "configured", "generation": generation})
         elif kind == "override":
             health = None if message["health"] is None else Health(message["health"])
             self._handle(
@@ -243,8 +248,9 @@ class Brain:
 
     def configure(self, configuration: Configuration, now: float) -> None:
         """Put a configuration in force. Endpoints that stay keep what is known of them, unless the model's own
-        settings changed, which begins anew.
+        settings changed, which begins anew. Raises OSError or ValueError, and changes nothing, as `HealthChecks` does.
         """
+        self.health.configure(configuration.config, configuration.slots)
         before = self.configuration
         made = topology(configuration.config, configuration.slots, configuration.generation)
         if self.controller is None or before is None or before.config.model != configuration.config.model:
@@ -253,7 +259,6 @@ class Brain:
         self.configuration, self.topology = configuration, made
         self.recorder = self.parts.recorder(configuration)
         self._handle(Reconfigured(now, made))
-        self.health.configure(configuration.config, configuration.slots)
         if before is None:
             gc.collect()
             gc.freeze()

@@ -103,7 +103,15 @@ class HealthChecks:
         self._room = asyncio.Semaphore(CONCURRENT)
 
     def configure(self, config: Config, slots: Mapping[str, int]) -> None:
-        """Check these endpoints; tasks of those whose check did not change go on."""
+        """Check these endpoints; tasks of those whose check did not change go on.
+
+        Raises OSError or ssl.SSLError, and changes nothing, where files for TLS cannot be used.
+        """
+        contexts = {
+            name: tls_context(cluster.tls)
+            for name, cluster in config.clusters.items()
+            if cluster.health_check is not None
+        }
         wanted: dict[str, tuple[ClusterConfig, EndpointConfig, int]] = {}
         for name, cluster in config.clusters.items():
             if cluster.health_check is not None:
@@ -115,13 +123,9 @@ class HealthChecks:
             if key not in wanted or held != _kind(*wanted[key]):
                 task.cancel()
                 del self._tasks[key]
-        contexts: dict[str, ssl.SSLContext | None] = {}
         for key, (cluster, endpoint, slot) in wanted.items():
             if key not in self._tasks:
-                name = key.partition("|")[0]
-                if name not in contexts:
-                    contexts[name] = tls_context(cluster.tls)
-                work = self._keep(cluster, endpoint, slot, contexts[name])
+                work = self._keep(cluster, endpoint, slot, contexts[key.partition("|")[0]])
                 task = asyncio.get_running_loop().create_task(work)
                 self._tasks[key] = (_kind(cluster, endpoint, slot), task)
 

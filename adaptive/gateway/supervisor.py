@@ -156,9 +156,12 @@ class Supervisor:
     async def reload(self) -> Reloaded:
         """Read the file again; put it in force in every process, or keep the old configuration and say why not."""
         async with self._reloading:
+            if self.state != "serving":
+                return Reloaded(self.generation, (f"the gateway is {self.state}",))
             notify(f"RELOADING=1\nMONOTONIC_USEC={int(clock.monotonic() * 1e6)}")
             errors = await self._reload()
-            notify("READY=1")
+            if self.state == "serving":
+                notify("READY=1")
             self.reload_errors = tuple(errors)
             self.reloads["failure" if errors else "success"] += 1
             for error in errors:
@@ -169,8 +172,6 @@ class Supervisor:
             return Reloaded(self.generation, self.reload_errors)
 
     async def _reload(self) -> list[str]:
-        if self.state != "serving":
-            return [f"the gateway is {self.state}"]
         try:
             config = await asyncio.to_thread(reload.read, self.path)
         except ConfigErrors as errors:

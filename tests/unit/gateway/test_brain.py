@@ -208,6 +208,23 @@ def test_other_settings_of_the_model_begin_anew() -> None:
     assert world.configure("model: {enabled: false}\n", generation=2) is not first
 
 
+def test_files_that_became_unusable_are_told_and_change_nothing() -> None:
+    world = World()
+    controller = world.configure()
+    sent: list[dict[str, Any]] = []
+    world.brain._send = sent.append  # type: ignore[method-assign]
+
+    class Broken:
+        def configure(self, *_: object) -> None:
+            raise FileNotFoundError("ca.pem")
+
+    world.brain.health = Broken()  # type: ignore[assignment]
+    config = parse(TEXT)
+    world.brain._obey(Configuration(config, assign_slots(config, {}), 2).message())
+    assert (sent[0]["type"], sent[0]["generation"]) == ("failed", 2) and "ca.pem" in sent[0]["error"]
+    assert [e.topology.generation for e in controller.events if isinstance(e, Reconfigured)] == [1]
+
+
 def test_what_the_workers_left_is_recorded_at_the_end() -> None:
     world = World()
     world.configure()
