@@ -20,6 +20,9 @@ from adaptive.gateway.parent import follow
 
 CLUSTER = "api"
 TIMEOUT = "2s"
+# Share of the requests that go to suspects to learn about them. At 400 requests/s the default, 0.004, is under two a
+# second, of which windows of a few seconds and labels over two make little.
+EXPLORE = 0.01
 POLICIES = {"adaptive": "Adaptive", "round_robin": "round robin", "least_request": "least request"}
 
 
@@ -37,7 +40,7 @@ def configuration(policy: str, ports: tuple[int, int], endpoints: list[int], see
         "clusters": {CLUSTER: cluster},
         "routes": [{"prefix": "/", "cluster": CLUSTER, "timeout": TIMEOUT}],
         "recorder": {"directory": str(directory / "recordings"), "max_bytes": "64MiB"} if learning else False,
-        "model": {"seed": seed, "enabled": learning},
+        "model": {"seed": seed, "enabled": learning, "explore": EXPLORE},
     }
     if not learning:
         cluster["predict"] = False

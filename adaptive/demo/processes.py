@@ -28,8 +28,9 @@ class Failed(Exception):
 class Process:
     """One subprocess."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, drains: bool) -> None:
         self.name, self.process, self.log = name, process, log
+        self.drains = drains  # ends by SIGTERM, else with its input
 
     async def tell(self, line: str) -> None:
         """Writes a line to its standard input."""
@@ -72,8 +73,8 @@ class Processes:
         self.directory = directory
         self.all: list[Process] = []
 
-    async def start(self, name: str, module: str, spec: dict[str, Any]) -> Process:
-        """Starts `python -m module spec`, told who its parent is."""
+    async def start(self, name: str, module: str, spec: dict[str, Any], drains: bool = False) -> Process:
+        """Starts `python -m module spec`, told who its parent is. `drains`: it ends by SIGTERM, not with its input."""
         log = self.directory / f"{name.replace(' ', '-')}.log"
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
@@ -85,7 +86,7 @@ class Processes:
                 env=environment(),
                 start_new_session=True,
             )
-        started = Process(name, process, log)
+        started = Process(name, process, log, drains)
         self.all.append(started)
         return started
 
@@ -102,7 +103,9 @@ class Processes:
             for process in reversed(self.all):
                 if process.process.stdin is not None:
                     process.process.stdin.close()
-                process.signal(signal.SIGTERM)
+                # No signal to what is ending already: sending one looks for its end, which is asyncio's to see.
+                if process.drains:
+                    process.signal(signal.SIGTERM)
             waiting = [asyncio.ensure_future(process.process.wait()) for process in self.all]
             if waiting:
                 await asyncio.wait(waiting, timeout=QUIT)

@@ -28,7 +28,7 @@ LEAD = 0.3  # seconds from the word to start until the start: long enough to rea
 FRAME = 0.25  # seconds between two pictures
 PLAIN_EVERY = 5.0  # seconds between two lines of progress where there is no terminal
 ENDING = 6.0  # seconds for the last requests to end
-INTERRUPTED = 130
+ENDED_BY = 128  # a shell's exit code for a process that a signal ended, less the signal
 LEAST_SECONDS, MOST_SECONDS = 4.0, 3600.0  # below, a leak is over before its windows have filled
 
 
@@ -104,7 +104,8 @@ class Demo:
             path.write_text(
                 gateways.configuration(side.policy, side.ports, side.endpoints, self.seed, directory), encoding="utf-8"
             )
-            await self.processes.start(f"gateway {side.name}", "adaptive.demo.gateways", {"config": str(path)})
+            name, spec = f"gateway {side.name}", {"config": str(path)}
+            await self.processes.start(name, "adaptive.demo.gateways", spec, drains=True)
         deadline = clock.monotonic() + STARTED
         watches = [Watch(session, side.ports[1], side.endpoints) for side in self.sides]
         for side, watch in zip(self.sides, watches, strict=True):
@@ -158,12 +159,12 @@ class Demo:
         watch = self.watch
         if watch is None:
             return
-        why_not = f" (it was not trusted: {watch.cluster['reason']})" if watch.cluster.get("mode") == "fallback" else ""
         for leak in self.plan.crashes:
             instance, began, crashed = leak
             seen = figures.warned(watch.moves, watch.predictions[instance], leak, PREDICTED)
-            lines = screen.warning_lines(instance, crashed, crashed - began, seen, PREDICTED, why_not)
-            console.print("\n".join(lines), highlight=False)
+            why_not = watch.distrust(crashed)
+            for line in screen.warning_lines(instance, crashed, crashed - began, seen, PREDICTED, why_not):
+                console.print(line, highlight=False, soft_wrap=not console.is_terminal)
         console.print(f"Seed {self.seed}; all figures are of this run.", style="dim", highlight=False)
 
 
@@ -194,8 +195,8 @@ class Plain:
 async def _demo(seconds: float, seed: int, plain: bool, directory: Path) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(name, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel, number)
     processes = Processes(directory)
     console = Console(highlight=False)
     try:
@@ -212,7 +213,7 @@ async def _demo(seconds: float, seed: int, plain: bool, directory: Path) -> int:
         await processes.stop()
     if not plain:
         for line in screen.log_lines(demo.watch.moves, demo.watch.modes) if demo.watch else []:
-            console.print(line, soft_wrap=True)
+            console.print(line)
     demo.conclude(console)
     return 0
 
@@ -242,11 +243,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = options(arguments)
     plain = found.plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
     try:
-        with tempfile.TemporaryDirectory(prefix="adaptive-demo-") as directory:
+        with tempfile.TemporaryDirectory(prefix="adaptive-demo-", ignore_cleanup_errors=True) as directory:
             return asyncio.run(_demo(found.seconds, found.seed, plain, Path(directory)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
         print("adaptive demo: interrupted; everything it started has ended", file=sys.stderr)
-        return INTERRUPTED
+        number = error.args[0] if error.args else signal.SIGINT
+        return ENDED_BY + int(number)
     except Failed as error:
         print(f"adaptive demo: {error}", file=sys.stderr)
         return 1

@@ -94,9 +94,9 @@ def describe(faults: tuple[Fault, ...], t: float) -> tuple[str, str]:
             continue
         now = condition(faults, t)
         if fault.kind == LEAK:
-            return LEAK, f"leaks: {now.slowdown:.1f}× slow, {fault.end - t:.0f} s left"
+            return LEAK, f"leaks: {now.slowdown:.1f}×, {fault.end - t:.0f} s left"
         if fault.kind == COLD:
-            return COLD, f"back, cold: {now.slowdown:.1f}× slow"
+            return COLD, f"back, cold: {now.slowdown:.1f}×"
         if fault.kind == FAILING:
             return FAILING, "answers 503 in 2 ms"
         return DOWN, f"crashed, back in {fault.end - t:.0f} s"
@@ -107,7 +107,7 @@ def leak(start: float, crash: float, back: float, warm: float) -> tuple[Fault, .
     """A process that leaks memory: slower and slower with growing pauses, dead, started again, cold."""
     return (
         # Seven times slower fills four slots at a sixth of the load: what ignores it queues, as behind a real leak.
-        Fault(LEAK, start, crash, factor=7.0, pause=0.35),
+        Fault(LEAK, start, crash, factor=7.0, pause=0.12),
         Fault(DOWN, crash, back),
         Fault(COLD, back, warm, factor=4.0),
     )

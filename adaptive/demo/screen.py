@@ -111,7 +111,7 @@ def _instances(view: View, width: int) -> Table:
         table.add_column("doubt", justify="right", no_wrap=True)
     for name in ("p50", "p95", "in flight", "failed/5 s"):
         table.add_column(
-            name if wide else {"in flight": "fly", "failed/5 s": "failed"}.get(name, name), justify="right"
+            name if wide else {"in flight": "flight", "failed/5 s": "failed"}.get(name, name), justify="right"
         )
     table.add_column("what is truly going on", no_wrap=True, overflow="ellipsis", ratio=1)
     for index, faults in enumerate(view.plan.faults):
@@ -198,18 +198,22 @@ def closing(rows: Mapping[str, Summary], rate: float) -> Table:
 
 
 def warning_lines(instance: int, crash: float, leaked: float, seen: Warned, level: float, why_not: str) -> list[str]:
-    """How early one crash was seen coming, in sentences."""
+    """How early one crash was seen coming, in sentences. `why_not`: why the model was not trusted; empty if it was."""
     name = letter(instance)
     lines = [f"{name} leaked for {leaked:.0f} s and crashed at {crash:.0f} s."]
     if seen.lowered is None:
-        lines.append("  Adaptive had not moved it before the crash.")
+        lines.append("· Adaptive had not moved it before the crash.")
     else:
         lines.append(
-            f"  Adaptive first took it out of full service {seen.lowered:.1f} s before the crash: {seen.reason};"
+            f"· Adaptive first lowered it {seen.lowered:.1f} s before the crash ({seen.reason}); "
+            f"from then on it was out of full service for {seen.away:.0%} of the time."
         )
-        lines.append(f"  it was out of full service for {seen.away:.0%} of the time from then on.")
     if seen.predicted is not None:
-        lines.append(f"  The model's probability reached {level:g} {seen.predicted:.1f} s before the crash.")
+        lines.append(
+            f"· The model's probability reached {level:g}, where it acts, {seen.predicted:.1f} s before the crash."
+        )
+    elif why_not:
+        lines.append(f"· The model was not trusted before the crash ({why_not}): the rule and the fast loop did this.")
     else:
-        lines.append(f"  The model's probability did not reach {level:g} before the crash{why_not}.")
+        lines.append(f"· The model's probability did not reach {level:g}, where it acts, before the crash.")
     return lines

@@ -13,7 +13,7 @@ from adaptive.demo.figures import Move
 from adaptive.demo.gateways import CLUSTER
 
 EVERY = 0.5  # seconds between two looks
-REMEMBERED = 500  # moves, most; a demo has some thirty
+REMEMBERED = 500  # moves, most, and changes of trust; a demo has some thirty
 SHIFT = 0.3  # seconds by which `since` must shift to tell of a move: it is as old as the answer that brings it
 SAME = 2.0  # seconds within which the same move for the same reason is told again, not made again
 
@@ -28,7 +28,8 @@ class Watch:
         self.cluster: dict[str, Any] = {}
         self.endpoints: list[dict[str, Any]] = []  # in the order of the instances
         self.moves: list[Move] = []
-        self.modes: list[tuple[float, str, str]] = []  # (when, "model" or "fallback", why) whenever the mode changes
+        # (when, "model" or "fallback", why) whenever one of these changes
+        self.trust: list[tuple[float, str, str]] = []
         self.predictions: list[list[tuple[float, float]]] = [[] for _ in endpoints]
         self._since: dict[str, float] = {}
 
@@ -57,8 +58,8 @@ class Watch:
         at = clock.monotonic()
         cluster = next(c for c in report["clusters"] if c["name"] == CLUSTER)
         mode, why = str(cluster["mode"]), str(cluster["reason"])
-        if not self.modes or self.modes[-1][1] != mode:
-            self.modes.append((at - self.begin, mode, why))
+        if not self.trust or self.trust[-1][1:] != (mode, why):
+            self.trust = [*self.trust, (at - self.begin, mode, why)][-REMEMBERED:]
         found = {e["address"]: e for e in cluster["endpoints"] if e["address"] in self.index}
         self.cluster = cluster
         self.endpoints = [found[address] for address in self.index]
@@ -70,6 +71,18 @@ class Watch:
             if began > self._since.setdefault(address, began) + SHIFT:
                 self._since[address] = began
                 await self._history(address)
+
+    @property
+    def modes(self) -> list[tuple[float, str, str]]:
+        """`trust`, but only where the mode changes; the first entry is where it began."""
+        return [entry for i, entry in enumerate(self.trust) if i == 0 or entry[1] != self.trust[i - 1][1]]
+
+    def distrust(self, at: float) -> str:
+        """Why the model did not decide at a moment; empty where it did."""
+        _, mode, why = next(
+            (entry for entry in reversed(self.trust) if entry[0] <= at), (0.0, "fallback", "no data yet")
+        )
+        return "" if mode == "model" else why
 
     async def _history(self, address: str) -> None:
         """Notes the moves of one endpoint that are new."""
