@@ -21,7 +21,8 @@ DOUBT_TICKS = 2  # in a row for suspicion: one late batch of rows is not a trend
 PREDICTED_TICKS = 3  # in a row for a prediction, which has no failed request to show
 CANARY_AFTER = 0.3  # seconds of solid evidence after lowering: three ticks
 EJECT_AFTER = 1.0  # seconds as a canary before it may be ejected
-LOWERED_HOLD, EJECTED_HOLD, PATIENCE = 2.0, 3.0, 5.0  # seconds at first; each doubles with the level
+LOWERED_HOLD, EJECTED_HOLD = 2.0, 3.0  # seconds at first; each doubles with the level
+UNTRIED = 30.0  # seconds without a request after which an endpoint is trusted again; ten ejections of the first kind
 LEVELS = 5  # most doublings: 32 × 3 s, about a minute and a half
 HEAL = 30.0  # seconds of full service after which one doubling is taken back
 PROOF = 5  # successes of a canary, with no failure since the last, that earn a return
@@ -120,9 +121,26 @@ class Rung:
     def _lowered(self, at: float, sight: Sight) -> Move | None:
         if self.solid_since >= 0 and at - max(self.solid_since, self.since) >= CANARY_AFTER:
             return Move(Health.CANARY, sight.evidence or "solid evidence against it")
-        calm = sight.suspicion < RAISE and not sight.probability >= CLEARED
-        if calm and at - self.since >= self.hold(LOWERED_HOLD):
-            return Move(Health.HEALTHY, f"no evidence against it, {at - self.since:.0f} s after it was lowered")
+        if sight.suspicion < RAISE and not sight.probability >= CLEARED:
+            return self._return(at, sight)
+        return None
+
+    def _return(self, at: float, sight: Sight) -> Move | None:
+        """Back to full: requests have to show it. Passing health checks do so only where no request ever came, for a
+        hung or a gray instance goes on answering them; where nobody tries it, a long time has to do.
+        """
+        tried, failed = sight.attempts - self.attempts, sight.failures - self.failures
+        stayed = at - self.since
+        if tried - failed >= PROOF and failed * 5 <= tried and sight.streak == 0:
+            if stayed >= self.hold(LOWERED_HOLD) or self.health == Health.CANARY:
+                return Move(Health.HEALTHY, f"{tried - failed} of {tried} requests succeeded since")
+            return None
+        if failed:
+            return None
+        if not sight.attempts and sight.checks_passed >= HEALTHY_CHECKS and stayed >= self.hold(LOWERED_HOLD):
+            return Move(Health.HEALTHY, "it has no requests, and its health checks pass")
+        if stayed >= max(UNTRIED, self.hold(LOWERED_HOLD)):
+            return Move(Health.HEALTHY, f"nothing speaks against it any more, {stayed:.0f} s after it was lowered")
         return None
 
     def _canary(self, at: float, sight: Sight) -> Move | None:
@@ -135,15 +153,9 @@ class Rung:
             return Move(Health.EJECTED, sight.evidence or f"{failed} of {tried} trial requests failed")
         if sight.checks_failed or (sight.solid and not self.trial):
             return None
-        if tried - failed >= PROOF and failed * 5 <= tried and sight.streak == 0 and sight.suspicion < LOWER:
-            return Move(Health.HEALTHY, f"{tried - failed} of {tried} trial requests succeeded")
-        if failed or (sight.suspicion >= RAISE and not self.trial):
+        if sight.suspicion >= (LOWER if tried - failed >= PROOF or self.trial else RAISE):
             return None
-        passing = sight.checks_passed >= HEALTHY_CHECKS
-        if stayed >= self.hold(LOWERED_HOLD if passing else PATIENCE):
-            how = "and its health checks pass" if passing else "and nothing else speaks against it"
-            return Move(Health.HEALTHY, f"no trial request failed in {stayed:.0f} s {how}")
-        return None
+        return self._return(at, sight)
 
     def _ejected(self, at: float, sight: Sight) -> Move | None:
         stayed = at - self.since

@@ -80,7 +80,7 @@ def test_each_relapse_doubles_the_stay_up_to_a_bound_and_calm_heals_it() -> None
         at = run(rung, at, 0.3, CALM._replace(suspicion=0.95))
         since = rung.since
         while rung.health != Health.HEALTHY:
-            at = run(rung, at, TICK, CALM)
+            at = run(rung, at, TICK, CALM._replace(attempts=rung.attempts + ladder.PROOF))
         stays.append(round(at - since, 1))
     assert stays == pytest.approx([2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 32.0, 32.0], abs=1.5 * TICK)
     run(rung, at, ladder.HEAL * ladder.LEVELS + 1, CALM)
@@ -114,7 +114,7 @@ def test_a_canary_whose_trial_requests_succeed_comes_back() -> None:
     rung = at_rung(Health.CANARY, trial=True)
     run(rung, 0.0, 0.2, CALM._replace(attempts=5))
     assert rung.health == Health.HEALTHY
-    assert rung.reason == "5 of 5 trial requests succeeded"
+    assert rung.reason == "5 of 5 requests succeeded since"
 
 
 def test_a_canary_whose_trial_requests_fail_is_ejected_for_longer() -> None:
@@ -130,13 +130,19 @@ def test_what_was_seen_before_a_trial_does_not_fail_it() -> None:
     assert rung.health == Health.CANARY
 
 
-def test_a_canary_without_any_traffic_comes_back_in_the_end_and_sooner_with_passing_checks() -> None:
-    for checks, seconds in ((0, ladder.PATIENCE), (2, ladder.LOWERED_HOLD)):
-        rung = at_rung(Health.CANARY, trial=True)
-        run(rung, 0.0, seconds - 0.2, CALM._replace(checks_passed=checks))
-        assert rung.health == Health.CANARY
-        run(rung, seconds - 0.2, 0.4, CALM._replace(checks_passed=checks))
+def test_passing_checks_bring_nobody_back_who_has_had_requests() -> None:
+    for health in (Health.DEGRADED, Health.CANARY):
+        rung = at_rung(health, attempts=9)
+        run(rung, 0.0, ladder.UNTRIED - 0.2, CALM._replace(attempts=9, checks_passed=50))
+        assert rung.health == health
+        run(rung, ladder.UNTRIED - 0.2, 0.4, CALM._replace(attempts=9, checks_passed=50))
         assert rung.health == Health.HEALTHY
+
+
+def test_without_any_requests_passing_checks_are_enough() -> None:
+    rung = at_rung(Health.CANARY)
+    run(rung, 0.0, ladder.LOWERED_HOLD + 0.2, CALM._replace(checks_passed=2))
+    assert rung.health == Health.HEALTHY
 
 
 def test_the_history_is_bounded() -> None:
