@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from adaptive import balancer
-from adaptive.config.cluster import ClusterConfig, UpstreamTLS
+from adaptive.config.cluster import ClusterConfig
 from adaptive.gateway.attempt import Attempt
 from adaptive.gateway.budget import RetryBudget
 from adaptive.gateway.reply import ReplyReader
+from adaptive.gateway.tls import upstream_context
 from adaptive.gateway.upstream import Pool
 from adaptive.lanes import Lane
 from adaptive.types import Cluster, Endpoint
@@ -52,7 +52,7 @@ class ClusterRuntime:
         self.pools: dict[int, Pool] = {}
         self.by_endpoint: dict[Endpoint, Pool] = {}
         kept = dict(before.by_endpoint) if before is not None and before._tls == config.tls else {}
-        context = tls_context(config.tls)
+        context = upstream_context(config.tls)
         for member in cluster.members:
             endpoint = member.endpoint
             pool = kept.pop(endpoint, None)
@@ -83,17 +83,3 @@ def expire(lanes: Iterable[Lane], now: float) -> None:
             for attempt in cast(list[Attempt], list(lane.outstanding)):
                 if attempt.deadline <= now:
                     attempt.expire(now)
-
-
-def tls_context(config: UpstreamTLS | None) -> ssl.SSLContext | None:
-    """The client's side of TLS towards endpoints. Raises OSError and ssl.SSLError where its files are unusable."""
-    if config is None:
-        return None
-    context = ssl.create_default_context(cafile=config.ca)
-    if not config.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if config.client_certificate is not None:
-        context.load_cert_chain(*config.client_certificate)
-    context.set_alpn_protocols(["http/1.1"])
-    return context

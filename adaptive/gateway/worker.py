@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import socket
-import ssl
 
 import uvloop
 
@@ -22,6 +21,7 @@ from adaptive.gateway.boot import Configuration, WorkerBoot
 from adaptive.gateway.channel import Channel, Message, open_channel
 from adaptive.gateway.client import ClientConnection
 from adaptive.gateway.plane import Plane
+from adaptive.gateway.tls import Certificates
 from adaptive.telemetry.board import Board
 from adaptive.telemetry.counters import Counters
 from adaptive.telemetry.ring import Ring
@@ -51,7 +51,7 @@ class Worker:
         self.plane.id_prefix = os.urandom(8).hex().encode()
         self.channel: Channel | None = None
         self.servers: list[asyncio.Server] = []
-        self.contexts: dict[int, ssl.SSLContext] = {}
+        self.certificates: dict[int, Certificates] = {}  # by listener
         self.over: asyncio.Future[None] | None = None
         self._due = 0.0
         self._slow_due = 0.0
@@ -82,8 +82,18 @@ class Worker:
             asyncio.get_running_loop().create_task(self._configure(Configuration.of(message)))
         elif kind == "drain":
             asyncio.get_running_loop().create_task(self._drain(float(message["seconds"])))
+        elif kind == "reopen":
+            self._reopen()
         elif kind == "stop":
             self._stop()
+
+    def _reopen(self) -> None:
+        access_log = self.plane.access_log
+        if access_log is not None:
+            try:
+                access_log.reopen()
+            except OSError as error:
+                log.error("the access log %s cannot be opened again: %s", access_log.path, error.strerror or error)
 
     def _send(self, message: Message) -> None:
         if self.channel is not None:
@@ -91,17 +101,14 @@ class Worker:
 
     async def _configure(self, configuration: Configuration) -> None:
         try:
-            contexts = {
-                index: context
-                for index, listener in enumerate(configuration.config.listen)
-                if (context := server_context(listener.tls)) is not None
-            }
+            for index, listener in enumerate(configuration.config.listen):
+                if listener.tls is not None:
+                    self._take_certificates(index, listener.tls)
             self.plane.configure(configuration, clock.monotonic())
         except Exception as error:  # whatever it is, the configuration in force stays
             log.exception("configuration %d cannot be put in force", configuration.generation)
             self._send({"type": "failed", "generation": configuration.generation, "error": str(error)})
             return
-        self.contexts.update(contexts)
         if not self._listening:
             self._listening = True
             for fd, index in self.boot.listeners:
@@ -113,11 +120,17 @@ class Worker:
             self._send({"type": "ready"})
         self._send({"type": "configured", "generation": configuration.generation})
 
+    def _take_certificates(self, index: int, config: ListenerTLS) -> None:
+        if index in self.certificates:
+            self.certificates[index].update(config)
+        else:
+            self.certificates[index] = Certificates(config)
+
     async def _listen(self, fd: int, index: int) -> None:
         plane = self.plane
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
-        context = self.contexts.get(index)
+        context = self.certificates[index].context if index in self.certificates else None
         scheme = b"https" if context else b"http"
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: ClientConnection(plane, scheme), sock=sock, ssl=context, backlog=4096)
@@ -154,32 +167,6 @@ class Worker:
         while self.plane.clients and clock.monotonic() < deadline:
             await asyncio.sleep(0.02)
         self._send({"type": "drained", "cut": len(self.plane.clients)})
-
-
-def server_context(config: ListenerTLS | None) -> ssl.SSLContext | None:
-    """The server's side of TLS, choosing the certificate by SNI. Raises OSError and ssl.SSLError for unusable files."""
-    if config is None:
-        return None
-    by_name: dict[str, ssl.SSLContext] = {}
-    default: ssl.SSLContext | None = None
-    for certificate in config.certificates:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3 if config.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate.cert, certificate.key)
-        context.set_alpn_protocols(["http/1.1"])
-        by_name.update(dict.fromkeys(certificate.names, context))
-        if default is None or not certificate.names:
-            default = context
-    assert default is not None
-
-    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        name = (name or "").lower()
-        chosen = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
-        if chosen is not None:
-            connection.context = chosen
-
-    default.sni_callback = choose
-    return default
 
 
 def run(boot: WorkerBoot) -> int:
