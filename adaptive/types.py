@@ -69,7 +69,7 @@ class Mark(IntFlag):
     FINAL = 32  # its response (or error) is what the client saw
 
 
-# One row an attempt, in the order in which it lies in the ring and in a recording: (name, struct code, unit or meaning).
+# One row an attempt, in the order in which it lies in the ring and in a recording: (name, struct code, meaning).
 OUTCOME_FIELDS: tuple[tuple[str, str, str], ...] = (
     ("sent_at", "d", "seconds, monotonic; when the attempt began, its connecting included"),
     ("first_byte", "d", "seconds, monotonic; NaN where no byte of a response came"),
