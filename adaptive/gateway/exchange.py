@@ -177,7 +177,7 @@ class Exchange:
         plane.row[counters.ATTEMPTS] += 1
         pool = cluster.pools[lane.slot]
         upstream = None if self.fresh else pool.take()
-        if upstream is not None and not self.repeatable and now - upstream.idle_since > FRESH_ENOUGH:
+        if upstream is not None and not self.repeatable and upstream.doubtful(now - FRESH_ENOUGH):
             upstream.abort()
             upstream = None
         if upstream is not None:
@@ -194,14 +194,17 @@ class Exchange:
         assert upstream is not None
         head = lines.request_head(self)
         if self.kept:
-            upstream.write(head + b"".join(self.kept))
+            head += b"".join(self.kept)
+        if self.repeatable:
+            upstream.write(head)
+        else:
+            upstream.write_at_once(head)
+        if self.kept:
             if self.kept_bytes > self.plane.buffer_bytes:
                 self.replayable = False
                 self.kept.clear()
             if self.client.held and not upstream.stuck_since:
                 self.client.go_on()
-        else:
-            upstream.write(head)
         attempt.deadline = 0.0  # the next sweep works it out; most attempts are over before one comes
 
     def patience(self, attempt: Attempt, now: float) -> float:
