@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import select
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,16 +142,17 @@ class Connection(asyncio.Protocol):
             self._next()
 
     def leave(self) -> None:
-        """Closes if nothing is under way; a request that has arrived but was not read yet counts as under way."""
-        if not self.busy and not self.buffer and not readable(self.transport):
-            self.transport.close()
-
-
-def readable(transport: asyncio.Transport) -> bool:
-    """Whether bytes, or the end, wait to be read."""
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+        """Closes if nothing is under way; a request that has arrived but was not read yet counts as under way. The end
+        goes out in the same breath: `close` alone leaves it to the loop's next turn, until when requests may arrive.
+        """
+        if self.busy or self.buffer:
+            return
+        with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as sock:
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            if not poll.poll(0):
+                sock.shutdown(socket.SHUT_RDWR)
+                self.transport.close()
 
 
 async def serve(ports: Sequence[int]) -> None:
