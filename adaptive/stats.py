@@ -239,6 +239,14 @@ class Stats:
         self.filled = [0] * BUCKETS
         self.bins_filled = [0] * _SECONDS
 
+    def acquit(self, slot: int) -> None:
+        """Empties one endpoint's windows: it has come back, and what it did before is settled."""
+        for array in (self.ring, self.sums):
+            array[..., slot] = 0
+        for array in (self.bins_ring, self.bins):
+            array[:, slot] = 0
+        self.streak[slot] = 0
+
     def adopt(self, old: Stats, stay: list[int]) -> None:
         """Takes over what an older one holds of the endpoints in the slots `stay`."""
         old.advance(self.now)

@@ -186,6 +186,8 @@ class Steering:
         attempts, failures = _counts(stats, slot)
         self.rungs[slot].move(at, move.to, move.reason, attempts, failures)
         self.health[slot] = int(move.to)
+        if move.to == Health.HEALTHY:
+            stats.acquit(slot)
         return Moved(at, self.members[slot].endpoint, before, move.to, move.reason)
 
     def override(self, at: float, event: Overridden, stats: Stats) -> list[Moved]:

@@ -190,3 +190,14 @@ def test_the_running_sums_are_those_of_the_buckets(batch: list[tuple[int, float,
     assert s.bins[1].sum() >= 0
     assert s.totals[MEASURED].sum() == sum(good for _, _, good, _ in batch)
     assert s.totals[LOG_MICRO].min() >= 0
+
+
+def test_an_acquitted_endpoint_starts_with_empty_windows_and_its_neighbour_keeps_its_own() -> None:
+    s = stats()
+    for slot in (0, 1):
+        s.fold(attempt(AT, slot=slot, status=500), AT)
+    s.acquit(0)
+    assert not s.sums[..., 0].any() and not s.bins[:, 0].any() and not s.streak[0]
+    assert s.sums[..., 1].any() and s.streak[1] == 1
+    s.advance(AT + 60)  # what was taken out is not taken out again
+    assert not s.sums.any() and (s.bins == 0).all()
