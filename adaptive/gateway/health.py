@@ -20,7 +20,7 @@ from adaptive import clock
 from adaptive.config.cluster import ClusterConfig, EndpointConfig, HealthCheck
 from adaptive.config.model import Config
 from adaptive.config.topology import slot_key
-from adaptive.gateway.cluster import tls_context
+from adaptive.gateway.tls import upstream_context
 from adaptive.types import HealthChecked
 
 JITTER = 0.1  # share of the interval: endpoints checked by many gateways are not checked by all at once
@@ -108,7 +108,7 @@ class HealthChecks:
         Raises OSError or ssl.SSLError, and changes nothing, where files for TLS cannot be used.
         """
         contexts = {
-            name: tls_context(cluster.tls)
+            name: upstream_context(cluster.tls)
             for name, cluster in config.clusters.items()
             if cluster.health_check is not None
         }
