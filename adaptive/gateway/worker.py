@@ -11,6 +11,8 @@ import gc
 import logging
 import os
 import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import uvloop
 
@@ -51,6 +53,8 @@ class Worker:
         self.plane.id_prefix = os.urandom(8).hex().encode()
         self.channel: Channel | None = None
         self.servers: list[asyncio.Server] = []
+        # Another descriptor of each listening socket, and what makes a client of a connection accepted there.
+        self.doors: list[tuple[socket.socket, Callable[[socket.socket], Coroutine[Any, Any, object]]]] = []
         self.certificates: dict[int, Certificates] = {}  # by listener
         self.over: asyncio.Future[None] | None = None
         self._due = 0.0
@@ -133,8 +137,13 @@ class Worker:
         context = self.certificates[index].context if index in self.certificates else None
         scheme = b"https" if context else b"http"
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: ClientConnection(plane, scheme), sock=sock, ssl=context, backlog=4096)
-        self.servers.append(server)
+        spare = sock.dup()
+
+        def made() -> ClientConnection:
+            return ClientConnection(plane, scheme)
+
+        self.servers.append(await loop.create_server(made, sock=sock, ssl=context, backlog=4096))
+        self.doors.append((spare, lambda taken: loop.connect_accepted_socket(made, taken, ssl=context)))
 
     def _sweep(self) -> None:
         now = clock.monotonic()
@@ -162,11 +171,33 @@ class Worker:
         self.plane.drain_since = clock.monotonic()
         deadline = self.plane.drain_since + seconds
         await asyncio.sleep(min(DRAIN_ACCEPT, seconds))
-        for server in self.servers:
-            server.close()
-        while self.plane.clients and clock.monotonic() < deadline:
+        last = self._shut()
+        await asyncio.sleep(0.02)  # who was accepted in this turn becomes a client in the next
+        while (self.plane.clients or not all(task.done() for task in last)) and clock.monotonic() < deadline:
             await asyncio.sleep(0.02)
         self._send({"type": "drained", "cut": len(self.plane.clients)})
+
+    def _shut(self) -> list[asyncio.Task[Any]]:
+        """Stops listening, but first takes all connections that the kernel has accepted for us: closing the socket
+        would reset them, and their clients may have sent a request already.
+        """
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            server.close()
+        taken = []
+        for spare, take in self.doors:
+            with spare:
+                while True:
+                    try:
+                        sock, _ = spare.accept()
+                    except ConnectionAbortedError:
+                        continue
+                    except OSError:  # none is left
+                        break
+                    sock.setblocking(False)
+                    taken.append(loop.create_task(take(sock)))
+        self.doors.clear()
+        return taken
 
 
 def run(boot: WorkerBoot) -> int:
