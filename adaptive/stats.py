@@ -241,10 +241,8 @@ class Stats:
 
     def acquit(self, slot: int) -> None:
         """Empties one endpoint's windows: it has come back, and what it did before is settled."""
-        for array in (self.ring, self.sums):
-            array[..., slot] = 0
-        for array in (self.bins_ring, self.bins):
-            array[:, slot] = 0
+        self.ring[..., slot] = self.sums[..., slot] = 0
+        self.bins_ring[:, slot] = self.bins[:, slot] = 0
         self.streak[slot] = 0
 
     def adopt(self, old: Stats, stay: list[int]) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 monotonic = clock.monotonic
 
 # What cannot become a request however much more comes: no token at the start (a TLS hello, rubbish), a bare LF or CR.
-_HOPELESS = re.compile(rb"\A[^!#$%&'*+\-.^_`|~0-9A-Za-z]|(?<!\r)\n|\r[^\n]")
+_HOPELESS = re.compile(rb"\A(?!\r\Z)[^!#$%&'*+\-.^_`|~0-9A-Za-z]|(?<!\r)\n|\r[^\n]")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 # Seconds for which a refused client's remaining bytes are read and thrown away, so that it can read the answer before
 # a reset destroys it (RFC 9112 9.6).
 LINGER = 2.0
@@ -72,7 +73,7 @@ class ClientConnection(asyncio.Protocol):
         self.trusted = plane.trusts(self.peer)
         if len(plane.clients) > plane.connection_limit:
             row[counters.REJECT_TOO_MANY_CONNECTIONS] += 1
-            self.write(problem(503, "too many connections are open", b"", close=True))
+            self.write(problem(503, "too many connections are open", plane.request_id(plane.next_number()), close=True))
             self._linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,13 +88,7 @@ class ClientConnection(asyncio.Protocol):
         """The client closed its half. Without a tunnel that counts as leaving, as with nginx and Envoy: there is no
         telling a client that is gone from one that only has no more to say.
         """
-        exchange = self.exchange
-        if self.tunnelling and exchange is not None and exchange.attempt is not None:
-            upstream = exchange.attempt.upstream
-            if upstream is not None and not upstream.closed and upstream.transport.can_write_eof():
-                upstream.transport.write_eof()
-                return True
-        return False
+        return self.tunnelling and self.exchange is not None and self.exchange.half_closed(by_client=True)
 
     def write(self, data: bytes) -> None:
         """Bytes for the client; none once it is gone."""
@@ -127,7 +122,7 @@ class ClientConnection(asyncio.Protocol):
         plane = self.plane
         end = data.find(b"\r\n\r\n") + 4
         if data[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before a request are forgiven
-            data = data.lstrip(b"\r\n")
+            data = _EMPTY_LINES.sub(b"", data, 1)
             end = data.find(b"\r\n\r\n") + 4
         if end < 4:
             self._partial(data, now)
@@ -225,7 +220,7 @@ class ClientConnection(asyncio.Protocol):
         plane = self.plane
         plane.row[counter] += 1
         counters.finished(plane.row, plane.no_block, status, now - (self.head_since or now))
-        self.write(problem(status, detail, b"", close=True))
+        self.write(problem(status, detail, plane.request_id(plane.next_number()), close=True))
         self._linger()
 
     # The exchange's end, and the connection's.
@@ -322,13 +317,6 @@ class ClientConnection(asyncio.Protocol):
         ):
             exchange.attempt.upstream.write(self.buffer)
             self.buffer = b""
-
-    def send_eof(self) -> bool:
-        """The endpoint closed its half of the tunnel: so do we. False where that is not possible."""
-        if not self.lost and self.transport.can_write_eof():
-            self.transport.write_eof()
-            return True
-        return False
 
     # Time.
 

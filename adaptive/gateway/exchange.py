@@ -39,9 +39,9 @@ class Exchange:
 
     __slots__ = (
         "attempt", "attempts", "block", "body_done", "body_ended", "bytes_down", "bytes_up", "client", "cluster",
-        "deadline", "done", "flag", "framed", "free", "fresh", "keep", "kept", "kept_bytes", "method", "number",
-        "plane", "rechunk", "repeatable", "replayable", "request_id", "responded", "route", "route_index", "started",
-        "status", "target", "tried", "tunnelled",
+        "deadline", "done", "ended", "flag", "framed", "free", "fresh", "keep", "kept", "kept_bytes", "method",
+        "number", "plane", "rechunk", "repeatable", "replayable", "request_id", "responded", "route", "route_index",
+        "started", "status", "target", "tried", "tunnelled",
     )  # fmt: skip
 
     route: Route
@@ -54,7 +54,7 @@ class Exchange:
         self.block = block
         self.started = now
         self.number = plane.next_number()
-        self.request_id = (client.trusted and block.request_id) or b"%b%016x" % (plane.id_prefix, self.number)
+        self.request_id = (client.trusted and block.request_id) or plane.request_id(self.number)
         self.cluster: ClusterRuntime = cast("ClusterRuntime", None)  # until `begin` has found the route
         self.attempt: Attempt | None = None
         self.attempts = self.free = 0
@@ -211,9 +211,11 @@ class Exchange:
         """When to give this attempt up if nothing has come by then; `now` is when the request was sent."""
         if not self.body_done:
             return now + 1.0
-        if not (self.repeatable and self.replayable) or self.attempts > self.route.retries + self.free:
-            return self.deadline
-        limit = self.route.attempt_timeout or self.cluster.balancer.patience(attempt.lane, now, True)
+        limit = self.route.attempt_timeout
+        if not limit:  # the balancer's choice, which only serves to try another endpoint
+            if not (self.repeatable and self.replayable) or self.attempts > self.route.retries + self.free:
+                return self.deadline
+            limit = self.cluster.balancer.patience(attempt.lane, now, True)
         return min(self.deadline, now + limit) if limit > 0.0 else self.deadline
 
     def worth_waiting(self, now: float) -> bool:
@@ -320,13 +322,26 @@ class Exchange:
         attempt.deadline = math.inf
         attempt.reusable = False
         self.tunnelled = self.responded = True
+        self.ended: set[bool] = set()  # which sides of the tunnel will send no more
         self.plane.row[counters.UPGRADES] += 1
         self.client.write(lines.tunnel_head(self, reply) + data)
         self.client.tunnel()
 
-    def tunnel_eof(self) -> bool:
-        """The endpoint closed its half of a tunnel."""
-        return self.client.send_eof()
+    def half_closed(self, by_client: bool) -> bool:
+        """One side of a tunnel will send no more: the other is told. True while that other may still have something to
+        say; when both have ended, or a side cannot be half closed (TLS), the tunnel is over.
+        """
+        attempt = self.attempt
+        upstream = attempt.upstream if attempt is not None else None
+        if self.done or upstream is None:
+            return False
+        self.ended.add(by_client)
+        other = upstream.transport if by_client else self.client.transport
+        if len(self.ended) == 2 or other.is_closing() or not other.can_write_eof():
+            self.tunnel_lost()
+            return False
+        other.write_eof()
+        return True
 
     def tunnel_lost(self) -> None:
         """The endpoint closed a tunnel."""

@@ -37,7 +37,9 @@ _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z._-]{0,253}[0-9A-Za-z.])?|[_0-9A-Za-z.-]{1,255})(?::\d{0,5})?"
 )
 _UNSAFE_PATH = re.compile(rb"(?:/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)|\\|%5c|%00", re.IGNORECASE)
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
+# W3C Trace Context: version 00 ends with the flags, later ones may say more.
+_TRACE_IDS = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT = re.compile(rb"00" + _TRACE_IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _TRACE_IDS + rb"(?:-[!-~]*)?")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})

@@ -126,6 +126,10 @@ class Plane:
         self._number += 1
         return self._number
 
+    def request_id(self, number: int) -> bytes:
+        """The X-Request-Id of a request that brought none to be believed."""
+        return b"%b%016x" % (self.id_prefix, number)
+
     def trusts(self, peer: bytes) -> bool:
         """Whether a peer's X-Forwarded-* may be believed."""
         known = self._trust.get(peer)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _TUNNEL = range(5)
 
+# Seconds for which the last bytes of a tunnel may take to leave.
+HANG_UP = 2.0
+
 monotonic = clock.monotonic
 
 _readable = select.poll()
@@ -63,21 +66,22 @@ class Upstream(asyncio.Protocol):
         """Called by the loop, once."""
         self.closed = True
         self.pool.lost(self)
-        self._ended()
+        self._ended(broken=exc is not None)
 
     def eof_received(self) -> bool:
         """The endpoint will send no more. A half-open connection is of no use here, but for a tunnel."""
         if self.phase == _TUNNEL and self.attempt is not None:
-            return self.attempt.exchange.tunnel_eof()
+            return self.attempt.exchange.half_closed(by_client=False)
         self.closed = True
-        self._ended()
+        self._ended(broken=False)
         return False
 
-    def _ended(self) -> None:
+    def _ended(self, broken: bool) -> None:
+        """The endpoint will send no more; `broken` where it did not end in good order."""
         attempt = self.attempt
         if attempt is None:
             return
-        if self.phase == _UNTIL_CLOSE:
+        if self.phase == _UNTIL_CLOSE and not broken:
             self._complete(b"", reusable=False)
         elif self.phase == _TUNNEL:
             attempt.exchange.tunnel_lost()
@@ -219,10 +223,12 @@ class Upstream(asyncio.Protocol):
         """The attempt is over: back to the pool, or closed."""
         self.attempt = None
         self.chunks = None
-        self.phase = _HEAD
+        tunnel, self.phase = self.phase == _TUNNEL, _HEAD
         if self.paused:
             self.go_on()
-        if not reusable or self.closed or self.stuck_since or self.transport.is_closing():
+        if tunnel:
+            self._hang_up()
+        elif not reusable or self.closed or self.stuck_since or self.transport.is_closing():
             self.abort()
         else:
             self.pool.put(self, now)
@@ -264,6 +270,13 @@ class Upstream(asyncio.Protocol):
         """Of a plain connection, which is this one's own as long as the transport is not closing; -1 for TLS."""
         sock = self.transport.get_extra_info("socket") if self.pool.ssl is None else None
         return -1 if sock is None else int(sock.fileno())
+
+    def _hang_up(self) -> None:
+        """Closes after what was written has gone out, within bounds."""
+        if not self.closed:
+            self.closed = True
+            self.transport.close()
+            asyncio.get_running_loop().call_later(HANG_UP, self.transport.abort)
 
     def abort(self) -> None:
         """Closes at once."""

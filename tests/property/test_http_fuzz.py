@@ -390,6 +390,8 @@ def plane() -> Any:
     counts = Counters.create(1)
     reasons = ("bad_request", "header_too_large", "uri_too_long")
     return SimpleNamespace(
+        next_number=lambda: 1,
+        request_id=lambda number: b"id-%d" % number,
         row=counts.row(0), no_block=counts.block(None), clients=set(), buffer_bytes=65536, connection_limit=10,
         trusts=lambda peer: False, heads=HeadReader(HeadLimits()), rejects=dict.fromkeys(reasons, 0), body_limit=0,
         pipeline_bytes=65536, requests=[], refused=False, counts=counts,
