@@ -94,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
         """Bytes for the client; none once it is gone."""
         if not self.lost:
             self.plane.row[BYTES_OUT] += len(data)
-            self.write_out(data)
+            self.plane.outbox.add(self.write_out, data)
 
     # Reading.
 
@@ -253,11 +253,13 @@ class ClientConnection(asyncio.Protocol):
         """Closes after what was written has gone out."""
         if not self.closing_since:
             self.closing_since = monotonic()
+        self.plane.outbox.flush()
         self.transport.close()
 
     def _linger(self) -> None:
         """Closes our half, and reads on for a while without listening."""
         self.closing_since = monotonic()
+        self.plane.outbox.flush()
         self.buffer = b""
         if self.held:
             self.held = False
@@ -270,6 +272,7 @@ class ClientConnection(asyncio.Protocol):
     def cut(self) -> None:
         """Breaks off, so that the client sees that its response is incomplete."""
         self.closing_since = monotonic()
+        self.plane.outbox.flush()
         self.transport.abort()
 
     # Flow control.

@@ -340,6 +340,7 @@ class Exchange:
         if len(self.ended) == 2 or other.is_closing() or not other.can_write_eof():
             self.tunnel_lost()
             return False
+        self.plane.outbox.flush()
         other.write_eof()
         return True
 

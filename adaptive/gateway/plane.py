@@ -10,6 +10,7 @@ from adaptive.config.topology import topology
 from adaptive.gateway.boot import Configuration
 from adaptive.gateway.cluster import ClusterRuntime, expire
 from adaptive.gateway.head import HeadLimits, HeadReader
+from adaptive.gateway.outbox import Outbox
 from adaptive.gateway.router import Route, RouteTable
 from adaptive.lanes import Lane
 from adaptive.telemetry import counters
@@ -33,7 +34,16 @@ DRAIN_IDLE = 1.0
 class Plane:
     """The data plane of one worker. Only `configure`, `drain` and the sweeps change it."""
 
-    def __init__(self, index: int, seed: int, epoch: int, board: Board, ring: Ring, counts: Counters) -> None:
+    def __init__(
+        self,
+        index: int,
+        seed: int,
+        epoch: int,
+        board: Board,
+        ring: Ring,
+        counts: Counters,
+        outbox: Outbox | None = None,
+    ) -> None:
         self.index = index
         self.seed = seed
         self.board = board
@@ -42,6 +52,7 @@ class Plane:
         self.row = counts.row(index)
         self.live = board.live_row(index)
         self.oldest = board.oldest_row(index)
+        self.outbox = outbox or Outbox()
         self.clients: set[ClientConnection] = set()
         self.clusters: list[ClusterRuntime] = []
         self.by_name: dict[str, ClusterRuntime] = {}

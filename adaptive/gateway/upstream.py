@@ -12,6 +12,7 @@ import os
 import select
 import ssl
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from adaptive import clock
@@ -59,7 +60,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self.transport = cast(asyncio.Transport, transport)
-        self.write = self.transport.write
+        self.write = partial(self.pool.cluster.plane.outbox.add, self.transport.write)
         self.pool.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -275,6 +276,7 @@ class Upstream(asyncio.Protocol):
         """Closes after what was written has gone out, within bounds."""
         if not self.closed:
             self.closed = True
+            self.pool.cluster.plane.outbox.flush()
             self.transport.close()
             asyncio.get_running_loop().call_later(HANG_UP, self.transport.abort)
 

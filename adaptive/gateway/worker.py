@@ -22,6 +22,7 @@ from adaptive.gateway import parent
 from adaptive.gateway.boot import Configuration, WorkerBoot
 from adaptive.gateway.channel import Channel, Message, open_channel
 from adaptive.gateway.client import ClientConnection
+from adaptive.gateway.outbox import Outbox
 from adaptive.gateway.plane import Plane
 from adaptive.gateway.tls import Certificates
 from adaptive.telemetry.board import Board
@@ -49,7 +50,8 @@ class Worker:
         self.board = Board.attach(boot.board_fd)
         self.counters = Counters.attach(boot.counters_fd)
         epoch = int(clock.wall()) & 0xFF_FFFF
-        self.plane = Plane(boot.index, boot.seed, epoch, self.board, Ring.attach(boot.ring_fd), self.counters)
+        outbox = Outbox(lambda flush: asyncio.get_running_loop().call_soon(flush))
+        self.plane = Plane(boot.index, boot.seed, epoch, self.board, Ring.attach(boot.ring_fd), self.counters, outbox)
         self.plane.id_prefix = os.urandom(8).hex().encode()
         self.channel: Channel | None = None
         self.servers: list[asyncio.Server] = []

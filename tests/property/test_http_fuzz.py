@@ -22,6 +22,7 @@ from adaptive.gateway import lines
 from adaptive.gateway.chunks import BadChunks, ChunkReader, chunk, last_chunk
 from adaptive.gateway.client import ClientConnection
 from adaptive.gateway.head import CHUNKED, HeadLimits, HeadReader, Rejected, RequestHead
+from adaptive.gateway.outbox import Outbox
 from adaptive.gateway.reply import ReplyReader
 from adaptive.gateway.upstream import Upstream
 from tests.conformance.dataplane.wire import (
@@ -390,6 +391,7 @@ def plane() -> Any:
     counts = Counters.create(1)
     reasons = ("bad_request", "header_too_large", "uri_too_long")
     return SimpleNamespace(
+        outbox=Outbox(),
         next_number=lambda: 1,
         request_id=lambda number: b"id-%d" % number,
         row=counts.row(0), no_block=counts.block(None), clients=set(), buffer_bytes=65536, connection_limit=10,
@@ -545,7 +547,7 @@ class Answer:
 def answered(data: bytes, sizes: Sequence[int], method: bytes) -> Answer:
     """What an Upstream makes of these bytes and the end of the connection."""
     pool: Any = SimpleNamespace(
-        cluster=SimpleNamespace(replies=ReplyReader(), plane=SimpleNamespace(body_timeout=30.0)),
+        cluster=SimpleNamespace(replies=ReplyReader(), plane=SimpleNamespace(body_timeout=30.0, outbox=Outbox())),
         opened=lambda upstream: None,
         lost=lambda upstream: None,
     )
