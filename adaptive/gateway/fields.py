@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from adaptive.types import Endpoint
+from adaptive.gateway.memo import Memo
 
 Field = tuple[bytes, bytes, bytes]  # (lower-case name, value, the line as it came, without CRLF)
 Fields = list[Field]
@@ -73,8 +73,8 @@ class FieldReader:
 
     def __init__(self, special: frozenset[bytes]) -> None:
         self._special = special
-        self._known: dict[bytes, Field] = {}
-        self._odd: dict[bytes, Field] = {}
+        self._known: Memo[Field] = Memo(_LINES, _LINE_BYTES)
+        self._odd: Memo[Field] = Memo(_LINES, _LINE_BYTES)
 
     def split(self, block: bytes) -> tuple[Fields, Fields]:
         """(fields of special names, all others) of a block without its first line, its blank line included."""
@@ -94,18 +94,12 @@ class FieldReader:
                 name = name.lower()
                 field = (name, value.strip(b" \t"), line)
                 if name not in self._special:
-                    self._keep(known, field)
+                    known.offer(line, field)
                     plain.append(field)
                     continue
-                self._keep(odd, field)
+                odd.offer(line, field)
             special.append(field)
         return special, plain
-
-    def _keep(self, table: dict[bytes, Field], field: Field) -> None:
-        if len(field[2]) <= _LINE_BYTES:
-            if len(table) >= _LINES:
-                table.clear()
-            table[field[2]] = field
 
 
 def tokens(values: Iterable[bytes]) -> list[bytes]:
@@ -125,11 +119,6 @@ def content_length(values: list[bytes]) -> int | None:
     if len(values) > 1 or not _LENGTH.fullmatch(values[0]):
         raise ValueError("Content-Length is not one number")
     return int(values[0])
-
-
-def host_field(endpoint: Endpoint) -> bytes:
-    """The Host of a request that came without one (HTTP/1.0)."""
-    return endpoint.address.encode("ascii", "replace")
 
 
 def changed(lines: Fields, remove: frozenset[bytes], replace: Iterable[tuple[bytes, bytes]]) -> list[bytes]:

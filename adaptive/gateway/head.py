@@ -16,6 +16,7 @@ from typing import NamedTuple
 import httptools
 
 from adaptive.gateway.fields import HOP_BY_HOP, FieldReader, Fields, content_length, dropped_names, tokens
+from adaptive.gateway.memo import Memo
 
 CHUNKED = -1  # Block.length of a chunked body
 
@@ -47,6 +48,7 @@ _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-
 _LISTABLE = _FORWARDED | {b"x-request-id", b"traceparent", b"tracestate"}
 # Fields that this hop reads, and writes anew for the endpoint or not at all.
 SPECIAL = HOP_BY_HOP | _LISTABLE | {b"host", b"content-length", b"expect"}
+_ZERO = ord("0")
 _NONE: list[bytes] = []
 _KEEP_ALIVE = [b"keep-alive"]
 _NOTHING: dict[bytes, bytes] = {}
@@ -161,45 +163,52 @@ class HeadReader:
     def __init__(self, limits: HeadLimits) -> None:
         self.limits = limits
         self._fields = FieldReader(SPECIAL)
-        self._blocks: dict[bytes, Block] = {}
+        self._blocks: Memo[Block] = Memo(CACHED_BLOCKS, CACHED_BLOCK_BYTES)
 
     def read(self, head: bytes) -> RequestHead:
         """Checks one head, its closing blank line included. Raises Rejected."""
         line = _LINE.match(head)
-        if line is not None:
-            block = self._blocks.get(head[line.end() - 10 :])
-            method, target = line.group(1, 2)
-            if block is not None and method in METHODS:
-                if len(target) > self.limits.uri_bytes or b"/." in target or b"%" in target:
-                    self._check_target(target)
-                return method, target, block
-        return self._read_anew(head)
-
-    def _read_anew(self, head: bytes) -> RequestHead:
-        any_line = _ANY_LINE.match(head)
-        if any_line is None:
-            raise Rejected(400, "bad_request", "the request line is malformed")
-        method, target, major, minor = any_line.groups()
-        if major != b"1" or minor not in b"01":
-            raise Rejected(505, "bad_request", "only HTTP/1.0 and HTTP/1.1 are spoken here")
-        if len(head) - len(target) > self.limits.header_bytes:
-            raise Rejected(431, "header_too_large", f"the header fields exceed {self.limits.header_bytes} bytes")
-        if len(target) > self.limits.uri_bytes:
-            raise Rejected(414, "uri_too_long", f"the target exceeds {self.limits.uri_bytes} bytes")
+        if line is None:
+            return self._read_other_form(head)
+        method, target = line.group(1, 2)
         if method not in METHODS:
             raise Rejected(501, "bad_request", "the method is not supported")
-        block = self._judge(head, any_line.end(), int(minor))
+        start = line.end()
+        rest = head[start - 10 :]
+        block = self._blocks.get(rest)
+        if block is None:
+            self._check_size(head, target)
+            block = self._judge(head, start, head[start - 3] - _ZERO)
+            self._blocks.offer(rest, block)
+        if len(target) > self.limits.uri_bytes or b"/." in target or b"%" in target:
+            self._check_target(target)
+        return method, target, block
+
+    def _read_other_form(self, head: bytes) -> RequestHead:
+        """A request line that is not in origin form, or is none."""
+        line = _ANY_LINE.match(head)
+        if line is None:
+            raise Rejected(400, "bad_request", "the request line is malformed")
+        method, target, major, minor = line.groups()
+        if major != b"1" or minor not in b"01":
+            raise Rejected(505, "bad_request", "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        self._check_size(head, target)
+        if method not in METHODS:
+            raise Rejected(501, "bad_request", "the method is not supported")
+        block = self._judge(head, line.end(), int(minor))
         if not target.startswith(b"/"):
             target, host = _other_form(method, target)
             if host:  # RFC 9112 3.2.2: the target's authority replaces Host
                 rest = [field for field in block.special if field[0] != b"host"]
                 block = Block(block.minor, [(b"host", host, b"host: " + host), *rest], block.kept)
-        elif len(head) <= CACHED_BLOCK_BYTES:
-            if len(self._blocks) >= CACHED_BLOCKS:
-                self._blocks.clear()
-            self._blocks[head[any_line.end() - 10 :]] = block
         self._check_target(target)
         return method, target, block
+
+    def _check_size(self, head: bytes, target: bytes) -> None:
+        if len(head) - len(target) > self.limits.header_bytes:
+            raise Rejected(431, "header_too_large", f"the header fields exceed {self.limits.header_bytes} bytes")
+        if len(target) > self.limits.uri_bytes:
+            raise Rejected(414, "uri_too_long", f"the target exceeds {self.limits.uri_bytes} bytes")
 
     def _judge(self, head: bytes, start: int, minor: int) -> Block:
         try:

@@ -12,6 +12,7 @@ import re
 import httptools
 
 from adaptive.gateway.fields import HOP_BY_HOP, FieldReader, Fields, content_length, dropped_names, tokens
+from adaptive.gateway.memo import Memo
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -87,7 +88,7 @@ class ReplyReader:
     def __init__(self, header_bytes: int = 65536, headers: int = 200) -> None:
         self.header_bytes, self.headers = header_bytes, headers
         self._fields = FieldReader(_SPECIAL)
-        self._heads: dict[bytes, ReplyHead] = {}
+        self._heads: Memo[ReplyHead] = Memo(CACHED_HEADS, CACHED_HEAD_BYTES)
 
     def read(self, head: bytes) -> ReplyHead:
         """Checks one head, its closing blank line included. Raises BadReply."""
@@ -95,10 +96,7 @@ class ReplyReader:
         if known is not None:
             return known
         found = self._read_anew(head)
-        if len(head) <= CACHED_HEAD_BYTES:
-            if len(self._heads) >= CACHED_HEADS:
-                self._heads.clear()
-            self._heads[head] = found
+        self._heads.offer(head, found)
         return found
 
     def _read_anew(self, head: bytes) -> ReplyHead:
