@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -70,6 +71,22 @@ def soak(
     for line in bench.table(result):
         typer.echo(line)
     if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def arena(
+    folder: Annotated[Path, typer.Argument(help="The arena: a folder with arena.py and scenarios/.")],
+    scenarios: Annotated[str, typer.Option(help="Comma-separated; all of them unless given.")] = "",
+) -> None:
+    """A fleet with faults behind Adaptive and behind nginx, side by side; exit 1 where Adaptive is worse."""
+    from adaptive.bench import arena as bench
+
+    rows = _run(bench.compare(folder.resolve(), [name for name in scenarios.split(",") if name], _say))
+    found = [text for ours, theirs in rows for text in bench.worse(ours, theirs)]
+    for text in found:
+        typer.echo(f"worse than nginx: {text}")
+    if found:
         raise typer.Exit(1)
 
 
