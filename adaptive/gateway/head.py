@@ -109,7 +109,10 @@ class Block:
     def _connection(self, connection: list[bytes], values: dict[bytes, list[bytes]]) -> None:
         self.close = b"close" in connection or (self.minor == 0 and b"keep-alive" not in connection)
         if self.minor == 1 and b"upgrade" in connection and b"upgrade" in values:
-            self.upgrade = b", ".join(values[b"upgrade"])
+            asked = tokens(values[b"upgrade"])
+            # An endpoint that took up h2c would read requests past every check made here.
+            if not any(protocol.startswith((b"h2c", b"http")) for protocol in asked):
+                self.upgrade = b", ".join(values[b"upgrade"])
         gone = dropped_names(connection)
         self.kept = [field for field in self.kept if field[0] not in gone]
         for name in connection:

@@ -172,3 +172,14 @@ def test_a_slow_endpoint_stops_the_client(world: World) -> None:
     assert not client.transport.reading  # type: ignore[attr-defined]
     upstream.resume_writing()
     assert client.transport.reading  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"H2C", b"websocket, h2c", b"HTTP/2.0", b"TLS/1.0, HTTP/1.1"])
+def test_an_upgrade_to_another_http_is_not_passed_on(world: World, protocol: bytes) -> None:
+    client = world.client()
+    client.data_received(
+        b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AA\r\n\r\n"
+        % protocol
+    )
+    head = sent(world.open()).lower()
+    assert b"upgrade" not in head and b"http2" not in head
