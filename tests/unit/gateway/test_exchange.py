@@ -177,9 +177,7 @@ def test_a_slow_endpoint_stops_the_client(world: World) -> None:
 @pytest.mark.parametrize("protocol", [b"h2c", b"H2C", b"websocket, h2c", b"HTTP/2.0", b"TLS/1.0, HTTP/1.1"])
 def test_an_upgrade_to_another_http_is_not_passed_on(world: World, protocol: bytes) -> None:
     client = world.client()
-    client.data_received(
-        b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AA\r\n\r\n"
-        % protocol
-    )
+    asked = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AA\r\n" % protocol
+    client.data_received(b"GET /a HTTP/1.1\r\nHost: a\r\n" + asked + b"\r\n")
     head = sent(world.open()).lower()
     assert b"upgrade" not in head and b"http2" not in head
