@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
 from adaptive.config.address import Host, Network, long_form, write_address
-from adaptive.config.base import Filename, Part, Port, Positive, one_or_many
+from adaptive.config.base import Filename, Part, Port, Positive, Whole, one_or_many
 from adaptive.config.units import Duration, PositiveDuration, Size, at_least
 
 
@@ -112,6 +112,8 @@ class Limits(Part):
     uri_bytes: Annotated[Size, at_least(16)] = 8 * 1024  # the request target (414); RFC 9110 asks for 8,000 and more
     body_bytes: Size = 0  # a request's body (413); 0: any length
     connections: Positive = 16384  # open client connections of one worker (503)
+    # Of these from one address (429); 0: no bound of its own. Peers in `trusted` stand for many clients and are exempt.
+    connections_per_client: Whole = 0
     pipelined: Positive = 32  # requests of one connection that wait for their turn; then its reading pauses
     buffer_bytes: Annotated[Size, at_least(4096)] = 64 * 1024  # unsent bytes of one direction; then its source pauses
 

@@ -34,9 +34,9 @@ class ClientConnection(asyncio.Protocol):
     """One connection from a client."""
 
     __slots__ = (
-        "body_at", "buffer", "chunks", "closing_since", "exchange", "head_since", "held", "idle_since", "left",
-        "listener", "local", "lost", "memo_block", "memo_lines", "memo_route", "peer", "plane", "scheme", "stuck_since",
-        "transport", "trusted", "tunnelling", "unsent", "write_out",
+        "body_at", "buffer", "chunks", "closing_since", "counted", "exchange", "head_since", "held", "idle_since",
+        "left", "listener", "local", "lost", "memo_block", "memo_lines", "memo_route", "peer", "plane", "scheme",
+        "stuck_since", "transport", "trusted", "tunnelling", "unsent", "write_out",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: bytes) -> None:
@@ -48,6 +48,7 @@ class ClientConnection(asyncio.Protocol):
         self.chunks: ChunkReader | None = None
         self.left = 0  # bytes of the body still to come
         self.held = self.lost = self.tunnelling = self.trusted = False
+        self.counted = False  # among the connections of its address
         self.peer = self.local = b""
         self.head_since = self.idle_since = self.body_at = self.stuck_since = self.closing_since = 0.0
         self.unsent = 0
@@ -71,15 +72,17 @@ class ClientConnection(asyncio.Protocol):
         self.peer = str(peer[0]).encode() if peer else b"unknown"
         self.local = b"%b:%d" % (str(local[0]).encode(), local[1]) if local else b"localhost"
         self.trusted = plane.trusts(self.peer)
-        if len(plane.clients) > plane.connection_limit:
+        refusal = plane.admits(self)
+        if refusal:
             row[counters.REJECT_TOO_MANY_CONNECTIONS] += 1
-            self.write(problem(503, "too many connections are open", plane.request_id(plane.next_number()), close=True))
+            number = plane.next_number()
+            self.write(problem(refusal, "too many connections are open", plane.request_id(number), close=True))
             self._linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop, once."""
         self.lost = True
-        self.plane.clients.discard(self)
+        self.plane.left(self)
         self.plane.row[CONNECTIONS_OPEN] -= 1
         if self.exchange is not None:
             self.exchange.client_gone()

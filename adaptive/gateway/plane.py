@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class Plane:
         self.oldest = board.oldest_row(index)
         self.outbox = outbox or Outbox()
         self.clients: set[ClientConnection] = set()
+        self.by_peer: Counter[bytes] = Counter()  # open connections of each address, where these are bounded
         self.clusters: list[ClusterRuntime] = []
         self.by_name: dict[str, ClusterRuntime] = {}
         self.draining = False
@@ -94,6 +96,7 @@ class Plane:
         self.body_limit = limits.body_bytes
         self.buffer_bytes = limits.buffer_bytes
         self.connection_limit = limits.connections
+        self.peer_limit = limits.connections_per_client
         self.pipeline_bytes = limits.pipelined * _PIPELINED_BYTES
         self.idle_timeout, self.header_timeout = timeouts.idle, timeouts.header
         self.client_body_timeout = self.body_timeout = timeouts.body
@@ -140,6 +143,25 @@ class Plane:
     def request_id(self, number: int) -> bytes:
         """The X-Request-Id of a request that brought none to be believed."""
         return b"%b%016x" % (self.id_prefix, number)
+
+    def admits(self, client: ClientConnection) -> int:
+        """0 where a new connection is welcome, otherwise the status that turns it away."""
+        if len(self.clients) > self.connection_limit:
+            return 503
+        if self.peer_limit and not client.trusted:
+            self.by_peer[client.peer] += 1
+            client.counted = True
+            if self.by_peer[client.peer] > self.peer_limit:
+                return 429
+        return 0
+
+    def left(self, client: ClientConnection) -> None:
+        """A connection is gone."""
+        self.clients.discard(client)
+        if client.counted:
+            self.by_peer[client.peer] -= 1
+            if not self.by_peer[client.peer]:
+                del self.by_peer[client.peer]
 
     def trusts(self, peer: bytes) -> bool:
         """Whether a peer's X-Forwarded-* may be believed."""

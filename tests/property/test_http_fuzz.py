@@ -391,6 +391,8 @@ def plane() -> Any:
     counts = Counters.create(1)
     reasons = ("bad_request", "header_too_large", "uri_too_long")
     return SimpleNamespace(
+        admits=lambda client: 0,
+        left=lambda client: None,
         outbox=Outbox(),
         next_number=lambda: 1,
         request_id=lambda number: b"id-%d" % number,

@@ -181,3 +181,16 @@ def test_an_upgrade_to_another_http_is_not_passed_on(world: World, protocol: byt
     client.data_received(b"GET /a HTTP/1.1\r\nHost: a\r\n" + asked + b"\r\n")
     head = sent(world.open()).lower()
     assert b"upgrade" not in head and b"http2" not in head
+
+
+def test_an_address_with_too_many_connections_is_told_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(monkeypatch, CONFIG + "server: {limits: {connections_per_client: 2}}\n")
+    first, second, third = (world.client() for _ in range(3))
+    answer = sent(third)
+    assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\n") and b"retry-after: 1\r\n" in answer
+    assert not sent(first) and not sent(second)
+    for gone in (third, first):
+        gone.transport.lose()  # type: ignore[attr-defined]
+    assert not sent(world.client())
+    second.transport.lose()  # type: ignore[attr-defined]
+    assert world.plane.by_peer[second.peer] == 1
