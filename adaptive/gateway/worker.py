@@ -18,7 +18,7 @@ import uvloop
 
 from adaptive import clock
 from adaptive.config.server import ListenerTLS
-from adaptive.gateway import parent
+from adaptive.gateway import listen, parent
 from adaptive.gateway.boot import Configuration, WorkerBoot
 from adaptive.gateway.channel import Channel, Message, open_channel
 from adaptive.gateway.client import ClientConnection
@@ -40,6 +40,8 @@ SWEEP_SLOW = 0.5
 # Seconds for which new connections are still accepted after the drain began: clients and load balancers need a moment
 # to see that readiness failed.
 DRAIN_ACCEPT = 0.5
+# Seconds in which the loop has surely closed the descriptors that it was told to close.
+SHUT = 0.02
 
 
 class Worker:
@@ -173,22 +175,25 @@ class Worker:
         self.plane.drain_since = clock.monotonic()
         deadline = self.plane.drain_since + seconds
         await asyncio.sleep(min(DRAIN_ACCEPT, seconds))
-        last = self._shut()
-        await asyncio.sleep(0.02)  # who was accepted in this turn becomes a client in the next
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(SHUT)
+        last = self._take_waiting()
+        await asyncio.sleep(SHUT)  # who was accepted in this turn becomes a client in the next
         while (self.plane.clients or not all(task.done() for task in last)) and clock.monotonic() < deadline:
             await asyncio.sleep(0.02)
         self._send({"type": "drained", "cut": len(self.plane.clients)})
 
-    def _shut(self) -> list[asyncio.Task[Any]]:
-        """Stops listening, but first takes all connections that the kernel has accepted for us: closing the socket
-        would reset them, and their clients may have sent a request already.
+    def _take_waiting(self) -> list[asyncio.Task[Any]]:
+        """Takes all connections that the kernel has accepted for us, and closes the last descriptor at once after that:
+        closing would reset what still waits, and clients may have sent a request already. The loop's own descriptors
+        are closed by now, or what comes while they are would be reset with them.
         """
         loop = asyncio.get_running_loop()
-        for server in self.servers:
-            server.close()
         taken = []
         for spare, take in self.doors:
             with spare:
+                listen.deafen(spare)
                 while True:
                     try:
                         sock, _ = spare.accept()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 
-from adaptive.gateway.listen import AddressError, Listening, bind, bind_shared
+from adaptive.gateway.listen import AddressError, Listening, bind, bind_shared, deafen
 
 
 def test_a_port_in_use_is_an_error_that_names_the_address() -> None:
@@ -70,3 +71,17 @@ def test_nothing_stays_bound_when_one_address_cannot_be_had() -> None:
         with pytest.raises(AddressError):
             Listening.open([("127.0.0.1", port), held.getsockname()], 2)
         bind("127.0.0.1", port, share=False).close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="socket filters are Linux's")
+def test_a_deafened_socket_keeps_what_it_accepted_and_takes_nothing_new() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with socket.create_connection(listening.getsockname(), 5) as early:
+            deafen(listening)
+            with pytest.raises(TimeoutError), socket.create_connection(listening.getsockname(), 0.1):
+                pass
+            taken, _ = listening.accept()
+            with taken:
+                early.sendall(b"request")
+                taken.settimeout(5)
+                assert taken.recv(7) == b"request"
