@@ -75,13 +75,15 @@ def test_nothing_stays_bound_when_one_address_cannot_be_had() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="socket filters are Linux's")
 def test_a_deafened_socket_keeps_what_it_accepted_and_takes_nothing_new() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        with socket.create_connection(listening.getsockname(), 5) as early:
-            deafen(listening)
-            with pytest.raises(TimeoutError), socket.create_connection(listening.getsockname(), 0.1):
-                pass
-            taken, _ = listening.accept()
-            with taken:
-                early.sendall(b"request")
-                taken.settimeout(5)
-                assert taken.recv(7) == b"request"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname(), 5) as early,
+    ):
+        deafen(listening)
+        with pytest.raises(TimeoutError), socket.create_connection(listening.getsockname(), 0.1):
+            pass
+        taken, _ = listening.accept()
+        with taken:
+            early.sendall(b"request")
+            taken.settimeout(5)
+            assert taken.recv(7) == b"request"
