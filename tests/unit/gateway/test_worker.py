@@ -48,7 +48,10 @@ def test_connections_that_wait_to_be_accepted_are_served_before_the_end() -> Non
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CLIENTS)]
         for client in clients:
             client.sendall(REQUEST)
-        assert len(worker._shut()) == CLIENTS
+        for server in worker.servers:
+            server.close()
+        assert len(worker._take_waiting()) == CLIENTS
+        await asyncio.sleep(shell.SHUT)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
         for client in clients:
