@@ -1,7 +1,7 @@
 """State and suspicion → whole weights, in a few steps with hysteresis: calm means exactly the configured weights.
 
 Few steps, because each change makes an Envoy rebuild its schedulers on every worker, and unequal weights take its power
-of two choices away (field.md, 3b): nothing is said while there is nothing to say.
+of two choices away: nothing is said while there is nothing to say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from adaptive.policy.ladder import Rung
 from adaptive.types import FULL_WEIGHT, Health
 
 # Parts of the full weight. A lowered endpoint keeps enough to show how it does where the data plane knows only weights;
-# a canary's is the probe floor of 2 % (field.md, 3c); an ejected one's is the least there is.
+# a canary's is the probe floor of 2 %; an ejected one's is the least there is.
 LOWERED, DOUBTED, CANARY = 0.5, 0.25, 0.02
 DOUBT_MORE, DOUBT_LESS = 0.8, 0.6  # suspicion or probability at which a lowered endpoint goes between its two steps
 # A return in three steps, each of RETURN_STEP seconds: long enough for the windows of 1 s to show that it goes well.
