@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # The weight of a healthy endpoint whose configured weight is 1. Weights are whole numbers from 1 up, so that Envoy can
 # carry them as they are; 100 gives steps of one per cent.
 FULL_WEIGHT = 100
-UNKNOWN_SLOT = 0xFFFF_FFFF
 
 
 class Health(IntEnum):

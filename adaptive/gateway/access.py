@@ -8,13 +8,14 @@ from adaptive import clock
 from adaptive.telemetry.access_log import AccessLog
 
 if TYPE_CHECKING:
+    from adaptive.gateway.cluster import ClusterRuntime
     from adaptive.gateway.exchange import Exchange
 
 
 def log_exchange(log: AccessLog, exchange: Exchange, now: float) -> bool:
     """Writes the line of a finished exchange; False where it was dropped."""
     attempt = exchange.attempt
-    routed = exchange.cluster_of()
+    routed: ClusterRuntime | None = exchange.cluster
     duration = now - exchange.started
     get = exchange.block.get
     return log.write(

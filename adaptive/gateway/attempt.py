@@ -33,9 +33,8 @@ class Attempt:
     """One try at one endpoint; closed exactly once. Times are monotonic seconds, 0 where nothing happened yet."""
 
     __slots__ = (
-        "bytes_down", "bytes_up", "connect", "connecting", "deadline", "detail", "exchange", "first_byte", "in_flight",
-        "lane", "load_app", "load_cpu", "marks", "number", "open", "propensity", "reusable", "sent_at", "status",
-        "upstream",
+        "bytes_down", "connect", "connecting", "deadline", "detail", "exchange", "first_byte", "in_flight", "lane",
+        "load_app", "load_cpu", "marks", "number", "open", "propensity", "reusable", "sent_at", "status", "upstream",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, lane: Lane, now: float, propensity: float, marks: int) -> None:
@@ -52,7 +51,7 @@ class Attempt:
         self.connecting: asyncio.Task[None] | None = None
         self.first_byte = self.connect = 0.0
         self.deadline = math.inf
-        self.bytes_down = self.bytes_up = self.status = 0
+        self.bytes_down = self.status = 0
         self.load_cpu = self.load_app = _NAN
         self.detail = ""
 

@@ -28,6 +28,8 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 LINGER = 2.0
 # Seconds after which a tunnel through which nothing has passed is closed; WebSockets send a ping each minute or so.
 TUNNEL_IDLE = 3600.0
+# Seconds for which an idle connection may still be used after a drain began.
+DRAIN_IDLE = 1.0
 
 
 class ClientConnection(asyncio.Protocol):
@@ -35,8 +37,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "body_at", "buffer", "chunks", "closing_since", "counted", "exchange", "head_since", "held", "idle_since",
-        "left", "listener", "local", "lost", "memo_block", "memo_lines", "memo_route", "peer", "plane", "scheme",
-        "stuck_since", "transport", "trusted", "tunnelling", "unsent", "write_out",
+        "left", "local", "lost", "memo_block", "memo_lines", "memo_route", "peer", "plane", "scheme", "stuck_since",
+        "transport", "trusted", "tunnelling", "unsent", "write_out",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: bytes) -> None:
@@ -117,7 +119,8 @@ class ClientConnection(asyncio.Protocol):
             self._body(exchange, data)
         else:
             self.buffer += data
-            if len(self.buffer) > self.plane.pipeline_bytes:
+            if len(self.buffer) > self.plane.pipeline_bytes and not self.held:
+                self.plane.row[counters.REJECT_PIPELINE_FULL] += 1
                 self.hold()
 
     def _head(self, data: bytes) -> None:
@@ -340,7 +343,7 @@ class ClientConnection(asyncio.Protocol):
         elif self.tunnelling:
             if now - self.idle_since > TUNNEL_IDLE:
                 self.cut()
-        elif not exchange.body_done and not self.held and now - self.body_at > plane.client_body_timeout:
+        elif not exchange.body_done and not self.held and now - self.body_at > plane.body_timeout:
             exchange.client_error(408, "the body did not come in time", counters.REJECT_SLOW_BODY)
 
     def _check_idle(self, now: float) -> None:
@@ -349,7 +352,7 @@ class ClientConnection(asyncio.Protocol):
             if now - self.head_since > plane.header_timeout:
                 self._reject(408, "the request did not come in time", counters.REJECT_SLOW_HEADER, now)
         elif plane.draining:
-            if now - max(self.idle_since, plane.drain_since) > plane.drain_idle:
+            if now - max(self.idle_since, plane.drain_since) > DRAIN_IDLE:
                 self.close()
         elif now - self.idle_since > plane.idle_timeout:
             self.close()

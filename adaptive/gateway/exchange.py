@@ -55,7 +55,8 @@ class Exchange:
         self.started = now
         self.number = plane.next_number()
         self.request_id = (client.trusted and block.request_id) or plane.request_id(self.number)
-        self.cluster: ClusterRuntime = cast("ClusterRuntime", None)  # until `begin` has found the route
+        # None until `begin` has found the route and its cluster has room, and attempts are made only after that.
+        self.cluster: ClusterRuntime = cast("ClusterRuntime", None)
         self.attempt: Attempt | None = None
         self.attempts = self.free = 0
         self.tried: tuple[int, ...] = ()
@@ -352,10 +353,6 @@ class Exchange:
         self.finish(monotonic())
 
     # The end.
-
-    def cluster_of(self) -> ClusterRuntime | None:
-        """The cluster that serves it; None where no route was found, or a bound refused it."""
-        return self.cluster
 
     def refuse(self, status: int, detail: str, flag: str, counter: int | None) -> None:
         """The gateway answers itself."""

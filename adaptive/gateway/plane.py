@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 _PEERS = 4096
 # Bytes of pipelined requests that wait for their turn, for each that may wait.
 _PIPELINED_BYTES = 2048
-# Seconds for which an idle connection may still be used after the drain began.
-DRAIN_IDLE = 1.0
 
 
 class Plane:
@@ -99,9 +97,8 @@ class Plane:
         self.peer_limit = limits.connections_per_client
         self.pipeline_bytes = limits.pipelined * _PIPELINED_BYTES
         self.idle_timeout, self.header_timeout = timeouts.idle, timeouts.header
-        self.client_body_timeout = self.body_timeout = timeouts.body
+        self.body_timeout = timeouts.body
         self.write_timeout = timeouts.write
-        self.drain_idle = DRAIN_IDLE
         self.via = config.server.via.encode("ascii")
         self.via_line = b"via: 1.1 %b\r\n" % self.via if self.via else b""
         self._networks = [ipaddress.ip_network(network) for network in config.server.trusted]
@@ -207,6 +204,7 @@ class Plane:
 
     def sweep_slow(self, now: float) -> None:
         """Called every half second: slow or idle clients, idle connections, the access log."""
+        self.row[counters.REQUESTS_OPEN] = sum(client.exchange is not None for client in self.clients)
         for client in list(self.clients):
             client.check(now)
         for cluster in self.clusters:

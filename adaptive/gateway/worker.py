@@ -66,7 +66,6 @@ class Worker:
         self._every = SWEEP if boot.workers == 1 else SWEEP_SHARED
         self._failure = ""  # of the last sweep that failed
         self._listening = False
-        self._drained = False
 
     async def run(self) -> int:
         """Serves until told otherwise."""

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from adaptive.telemetry import counters
 from adaptive.types import Cause, Mark
 from tests.unit.gateway.plane_stub import CONFIG, World, make_world, sent
 
@@ -194,3 +195,24 @@ def test_an_address_with_too_many_connections_is_told_429(monkeypatch: pytest.Mo
     assert not sent(world.client())
     second.transport.lose()  # type: ignore[attr-defined]
     assert world.plane.by_peer[second.peer] == 1
+
+
+def test_a_client_that_pipelines_too_much_is_held_and_counted(world: World) -> None:
+    client = world.client()
+    client.data_received(GET)
+    client.data_received(GET * 3000)
+    client.data_received(GET)
+    assert not client.transport.reading  # type: ignore[attr-defined]
+    assert world.plane.row[counters.REJECT_PIPELINE_FULL] == 1
+
+
+def test_the_requests_in_the_gateway_are_a_gauge(world: World) -> None:
+    clients = [world.client() for _ in range(3)]
+    for client in clients[:2]:
+        client.data_received(GET)
+    world.pass_time(0.1)
+    assert world.plane.row[counters.REQUESTS_OPEN] == 2
+    for upstream in (world.open(), world.open()):
+        upstream.data_received(OK)
+    world.pass_time(0.1)
+    assert world.plane.row[counters.REQUESTS_OPEN] == 0
