@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+
+from adaptive.config.base import Part, Port
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")  # RFC 1123, and the underscore of container networks
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -133,3 +135,22 @@ Network = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8"]}),
 ]
+
+
+class Addressed(Part):
+    """What has an address. Short form: "host:port"."""
+
+    short_keys: ClassVar[tuple[str, ...]] = ("address",)
+
+    host: Host
+    port: Port
+
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, data: Any) -> Any:
+        return long_form(data)
+
+    @property
+    def address(self) -> str:
+        """host:port, an IPv6 host in brackets."""
+        return write_address(self.host, self.port)

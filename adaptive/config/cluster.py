@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
-from adaptive.config.address import Host, long_form, write_address
+from adaptive.config.address import Addressed
 from adaptive.config.base import Filename, Flag, Number, Part, Positive, Share, Whole
 from adaptive.config.units import PositiveDuration, Size, at_least
 
 
-class EndpointConfig(Part):
+class EndpointConfig(Addressed):
     """One address of a cluster. Short form: "host:port"."""
 
-    short_keys: ClassVar[tuple[str, ...]] = ("address",)
-
-    host: Host
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     zone: str = ""
     priority: Annotated[int, Field(strict=True, ge=0, le=127)] = 0  # as many as Envoy can carry; 0 is used first
     # Times FULL_WEIGHT this is a whole number from 1 up; the upper bound keeps sums within what Envoy takes.
     weight: Annotated[float, Field(strict=True, ge=0.01, le=1000)] = 1.0
     metadata: dict[str, str] = Field(default={})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _long_form(cls, data: Any) -> Any:
-        return long_form(data)
-
-    @property
-    def address(self) -> str:
-        """host:port, an IPv6 host in brackets."""
-        return write_address(self.host, self.port)
 
 
 def _ranges(statuses: Iterable[int]) -> list[str]:

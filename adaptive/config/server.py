@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
-from adaptive.config.address import Host, Network, long_form, write_address
+from adaptive.config.address import Addressed, Host, Network, long_form
 from adaptive.config.base import Filename, Part, Port, Positive, Whole, one_or_many
 from adaptive.config.units import Duration, PositiveDuration, Size, at_least
 
@@ -51,30 +51,14 @@ class ListenerTLS(Part):
         return str(value) if value in (1.2, 1.3) else value
 
 
-class Listener(Part):
+class Listener(Addressed):
     """An address on which clients are served. Short form: "host:port". Port 0: any free one."""
 
-    short_keys: ClassVar[tuple[str, ...]] = ("address",)
-
-    host: Host
-    port: Port
     tls: ListenerTLS | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _long_form(cls, data: Any) -> Any:
-        return long_form(data)
 
-    @property
-    def address(self) -> str:
-        """host:port, an IPv6 host in brackets."""
-        return write_address(self.host, self.port)
-
-
-class Admin(Part):
+class Admin(Addressed):
     """The admin API's address and its token, which repr and `redacted` hide. Short form: "host:port"."""
-
-    short_keys: ClassVar[tuple[str, ...]] = ("address",)
 
     host: Host = "127.0.0.1"
     port: Port = 9901  # as Envoy's customary admin port
@@ -97,11 +81,6 @@ class Admin(Part):
     @field_serializer("token")
     def _plain(self, token: SecretStr | None) -> str | None:
         return token.get_secret_value() if token else None
-
-    @property
-    def address(self) -> str:
-        """host:port, an IPv6 host in brackets."""
-        return write_address(self.host, self.port)
 
 
 class Limits(Part):
