@@ -21,13 +21,15 @@ PACKAGES = ("adaptive", "models", "replay")
 ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("adaptive.types", "adaptive.clock", "adaptive.version"),),
     (("adaptive.ewma", "adaptive.classify", "adaptive.config"),),
-    (("adaptive.telemetry", "replay.trace", "replay.scenario"),),
+    (("adaptive.telemetry", "replay.trace", "replay.scenario", "replay.arrivals"),),
     (("models",),),
     (("adaptive.policy", "adaptive.stats"),),
     (
         (
             "adaptive.controller",
             "adaptive.balancer",
+            "adaptive.budget",
+            "adaptive.exploring",
             "adaptive.fast",
             "adaptive.grading",
             "adaptive.lanes",
@@ -36,7 +38,7 @@ ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
         ),
     ),
     (("adaptive.gateway",), ("adaptive.envoy",), ("adaptive.admin",), ("replay",)),
-    (("adaptive.app", "adaptive.cli", "adaptive.demo", "adaptive.bench"),),
+    (("adaptive.app", "adaptive.cli", "adaptive.commands", "adaptive.demo", "adaptive.bench"),),
 )
 # Packages themselves: their __init__.py holds a docstring, so that importing one imports nothing.
 EMPTY = frozenset(PACKAGES)
@@ -48,6 +50,8 @@ CORE = (
     "adaptive.classify",
     "adaptive.stats",
     "adaptive.balancer",
+    "adaptive.budget",
+    "adaptive.exploring",
     "adaptive.fast",
     "adaptive.grading",
     "adaptive.lanes",
@@ -60,8 +64,13 @@ CORE = (
     "models",
     "replay.trace",
     "replay.scenario",
+    "replay.arrivals",
+    "replay.library",
     "replay.simulator",
+    "replay.policies",
     "replay.baselines",
+    "replay.evaluation",
+    "replay.swarm",
 )
 # The parts of those packages that do talk to the outside.
 OUTSIDE_CORE = ("models.store", "models.prometheus")

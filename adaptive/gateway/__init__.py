@@ -3,7 +3,7 @@
 Carrying requests, in each worker, from the client inwards:
 - `worker`: the event loop, its timers, drain and reload; `plane`: what all connections of a worker share.
 - `client`: a connection from a client; `head`: request heads, judged by llhttp and guards; `chunks`: chunked bodies.
-- `exchange`: a request and its response; `attempt`: one try at one endpoint; `router`: which route; `budget`: retries.
+- `exchange`: a request and its response; `attempt`: one try at one endpoint; `router`: which route.
 - `cluster`, `upstream`: pools and connections to endpoints; `reply`: response heads; `lines`: the heads we write.
 - `fields`, `memo`, `outbox`, `problem`, `access`, `tls`: header fields, what is read once, writes of a turn, our own
   answers, the access log's lines, certificates.

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from adaptive import balancer
+from adaptive.budget import RetryBudget
 from adaptive.config.cluster import ClusterConfig
 from adaptive.gateway.attempt import Attempt
-from adaptive.gateway.budget import RetryBudget
 from adaptive.gateway.reply import ReplyReader
 from adaptive.gateway.tls import upstream_context
 from adaptive.gateway.upstream import Pool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adaptive.gateway.budget import RetryBudget
+from adaptive.budget import RetryBudget
 from tests.unit.gateway.plane_stub import CONFIG, make_world, sent
 
 GET = b"GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n"

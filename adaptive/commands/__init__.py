@@ -1,0 +1,1 @@
+"""The commands around replay, one module each; `adaptive.cli` puts them together."""

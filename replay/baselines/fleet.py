@@ -1,0 +1,22 @@
+"""What a policy may ask of a simulated fleet that no gateway can see by itself."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Fleet(Protocol):
+    """The instances behind a cluster, by slot. `now` is seconds on the simulation's clock."""
+
+    def probe(self, slot: int, now: float) -> tuple[int, float]:
+        """What an instance answers to a probe: requests in flight there, from all gateways, and its own latency.
+
+        The latency, in seconds, is the median of its recent ones that met about as many requests in flight; NaN while
+        it knows none. An instance that is down or hangs answers (0, NaN).
+        """
+
+    def utilisation(self, slot: int, now: float) -> float:
+        """The share of its slots that are busy: what an instance reports of itself. One failing fast reports little."""
+
+    def truth(self, slot: int, now: float) -> tuple[bool, float]:
+        """Whether a request sent now may fail, by any chance above 0; seconds it is expected to take."""

@@ -1,0 +1,1 @@
+"""Evaluation of policies from a recorded trace: a fitted fleet, estimators and their intervals."""

@@ -1,0 +1,1 @@
+"""Readers of other systems' logs, which make traces of them."""

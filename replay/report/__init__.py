@@ -1,0 +1,1 @@
+"""Reports: one document, as JSON, CSV, text or a page with pictures."""

@@ -1,0 +1,1 @@
+"""The simulator: gateways in front of a fleet, in virtual time."""
