@@ -111,12 +111,12 @@ class Clients:
 class Rules:
     """What a gateway does beside picking, under every policy alike: the configuration's defaults."""
 
-    route_timeout: float = 60.0
+    route_timeout: float = 15.0
     retries: int = 2
     retry_statuses: frozenset[int] = frozenset({502, 503, 504})
     attempt_timeout: float = 0.0  # 0: the balancer's patience, where it has any
-    connect_timeout: float = 1.0
-    budget: tuple[float, float, float] = (0.2, 3.0, 10.0)  # ratio, minimum a second, window
+    connect_timeout: float = 0.3
+    budget: tuple[float, float, float] = (0.2, 10.0, 10.0)  # ratio, minimum a second, window
     request_limit: int = 0  # requests in flight in one gateway, above which it sheds; 0: none
     check_interval: float = 0.5  # of health checks; 0: none
     check_timeout: float = 0.3
