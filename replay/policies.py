@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 from adaptive import balancer
 from adaptive.lanes import Lane
 from adaptive.types import Cluster
+from replay.baselines.base import LeastRequestAll
+from replay.baselines.c3 import C3
+from replay.baselines.clairvoyant import Clairvoyant
+from replay.baselines.envoy import EnvoyLeastRequest, EnvoyLeastRequestTuned, PeakEwmaOutlier
 from replay.baselines.fleet import Fleet
+from replay.baselines.gates import Gates
+from replay.baselines.grpc import WeightedRoundRobinA58
+from replay.baselines.haproxy import HaproxyLeastconn
+from replay.baselines.latency import LatencyEjection
+from replay.baselines.linkerd import PenaltyPeakEwma
+from replay.baselines.nginx import NginxLeastConn
+from replay.baselines.pid import PidWeights
+from replay.baselines.prequal import Prequal
 
 Build = Callable[[Cluster, random.Random, Iterable[Lane], Fleet], balancer.Balancer]
 
@@ -37,6 +49,39 @@ def _live(name: str) -> Build:
     return build
 
 
+def _blind(
+    kind: Callable[[Cluster, random.Random, Iterable[Lane]], balancer.Balancer],
+) -> Build:
+    """A baseline that sees what a gateway sees."""
+
+    def build(cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> balancer.Balancer:
+        return kind(cluster, rng, adopted)
+
+    return build
+
+
+def _prequal_06(cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> balancer.Balancer:
+    return Prequal(cluster, rng, adopted, fleet, q_rif=0.6)
+
+
+BASELINES: tuple[tuple[str, Build, str], ...] = (
+    ("least_request_all", _blind(LeastRequestAll), "Envoy's FULL_SCAN: join the shortest queue"),
+    ("penalty_peak_ewma", _blind(PenaltyPeakEwma), "Linkerd's PenaltyPeakEwma with the unified breaker, its defaults"),
+    ("c3", C3, "C3, NSDI'15: cubic ranking, cubic rate control"),
+    ("prequal", Prequal, "Prequal, NSDI'24: Q_RIF 0.84"),
+    ("prequal_06", _prequal_06, "Prequal with Q_RIF 0.6"),
+    ("wrr_a58", WeightedRoundRobinA58, "gRPC's weighted_round_robin, gRFC A58, with the instances' own utilisation"),
+    ("nginx_least_conn", _blind(NginxLeastConn), "nginx's least_conn, max_fails=3 fail_timeout=5s"),
+    ("haproxy_leastconn", _blind(HaproxyLeastconn), "HAProxy's leastconn, observe layer7, error-limit 5, mark-down"),
+    ("envoy_least_request", _blind(EnvoyLeastRequest), "Envoy's LEAST_REQUEST, outlier detection at its defaults"),
+    ("envoy_least_request_tuned", _blind(EnvoyLeastRequestTuned), "the same, tuned for fast handling of failures"),
+    ("peak_ewma_outlier", _blind(PeakEwmaOutlier), "Finagle's Peak EWMA with Envoy's outlier detection"),
+    ("latency_ejection", _blind(LatencyEjection), "ejection of whoever is far slower than the median (parapet)"),
+    ("pid_weights", PidWeights, "Dropbox's Robinhood, 2024: a PID on each weight"),
+    ("gates", _blind(Gates), "gates on failures and stalls before load times slowness; no learning"),
+    ("clairvoyant", Clairvoyant, "knows every instance's true state: the limit"),
+)
+
 POLICIES: dict[str, Policy] = {
     "adaptive": Policy("adaptive", _live("adaptive"), brain=True, source="both loops, as `adaptive serve` runs them"),
     "adaptive_fast": Policy("adaptive_fast", _live("adaptive"), source="the fast loop alone: the brain is dead"),
@@ -44,4 +89,5 @@ POLICIES: dict[str, Policy] = {
         name: Policy(name, _live(name), source="as live")
         for name in ("least_request", "peak_ewma", "round_robin", "random")
     },
+    **{name: Policy(name, build, source=source) for name, build, source in BASELINES},
 }

@@ -1,4 +1,8 @@
-"""What a policy may ask of a simulated fleet that no gateway can see by itself."""
+"""What a policy may ask of a simulated fleet that no gateway can see by itself.
+
+Active health checks come the other way: whoever runs them calls `checked(slot, ok, now)` of a balancer that has this
+method, for each check that came back or timed out, as those of HAProxy and Envoy take them.
+"""
 
 from __future__ import annotations
 
