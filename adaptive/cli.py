@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from adaptive.bench.command import app as bench_app
+from adaptive.commands.scenarios import scenarios
 
 app = typer.Typer(
     help="An HTTP gateway that learns which instances are about to fail, and steers traffic away from them.",
@@ -35,6 +36,9 @@ RELOADING = 30.0  # seconds for a reload, which waits for every process
 
 class Failure(Exception):
     """What a command could not do, in one line for the operator."""
+
+
+app.command("scenarios")(scenarios)
 
 
 @app.command()
