@@ -125,19 +125,25 @@ class C3(Baseline):
         column = self.scores(lanes)
         ms = 1e3 * now
         best = min(column)
-        if column.count(best) == 1:
-            lane = lanes[column.index(best)]
-            if self.limiters[lane.index].available(ms) >= 1.0:
-                self.propensity = tier
-                return lane
-        having = [k for k, lane in enumerate(lanes) if self.limiters[lane.index].available(ms) >= 1.0]
-        if having:
-            best = min(column[k] for k in having)
-            tied = [k for k in having if column[k] == best]
-        else:
-            limiters = [self.limiters[lane.index] for lane in lanes]
-            waits = [(1.0 - limiter.available(ms)) / limiter.rate for limiter in limiters]
-            best = min(waits)
-            tied = [k for k, wait in enumerate(waits) if wait == best]
+        tied = [
+            k for k in range(len(lanes)) if column[k] == best and self.limiters[lanes[k].index].available(ms) >= 1.0
+        ]
+        if not tied:
+            tied = self._next_best(lanes, column, ms)
         self.propensity = tier / len(tied)
-        return lanes[tied[int(self.random() * len(tied))]]
+        return lanes[tied[int(self.random() * len(tied))] if len(tied) > 1 else tied[0]]
+
+    def _next_best(self, lanes: list[Lane], column: list[float], ms: float) -> list[int]:
+        """Those with the smallest score that have a token; where nobody has, those that will have one first."""
+        tied: list[int] = []
+        for k in sorted(range(len(lanes)), key=column.__getitem__):
+            if tied and column[k] > column[tied[0]]:
+                return tied
+            if self.limiters[lanes[k].index].available(ms) >= 1.0:
+                tied.append(k)
+        if tied:
+            return tied
+        limiters = [self.limiters[lane.index] for lane in lanes]
+        waits = [(1.0 - limiter.available(ms)) / limiter.rate for limiter in limiters]
+        soonest = min(waits)
+        return [k for k, wait in enumerate(waits) if wait == soonest]
