@@ -64,10 +64,15 @@ def _prequal_06(cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], f
     return Prequal(cluster, rng, adopted, fleet, q_rif=0.6)
 
 
+def _c3_ranking(cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> balancer.Balancer:
+    return C3(cluster, rng, adopted, fleet, rate_control=False)
+
+
 BASELINES: tuple[tuple[str, Build, str], ...] = (
     ("least_request_all", _blind(LeastRequestAll), "Envoy's FULL_SCAN: join the shortest queue"),
     ("penalty_peak_ewma", _blind(PenaltyPeakEwma), "Linkerd's PenaltyPeakEwma with the unified breaker, its defaults"),
     ("c3", C3, "C3, NSDI'15: cubic ranking, cubic rate control"),
+    ("c3_ranking", _c3_ranking, "C3's ranking without its rate control"),
     ("prequal", Prequal, "Prequal, NSDI'24: Q_RIF 0.84"),
     ("prequal_06", _prequal_06, "Prequal with Q_RIF 0.6"),
     ("wrr_a58", WeightedRoundRobinA58, "gRPC's weighted_round_robin, gRFC A58, with the instances' own utilisation"),

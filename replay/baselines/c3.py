@@ -20,7 +20,7 @@ GAMMA, BETA, MOST = 4e-6, 0.2, 10.0  # scale of the cubic, factor of a decrease,
 HYSTERESIS = 2.0  # intervals after an increase in which there is no decrease
 BURST = 10.0  # most tokens, and the first rate
 RECEIVED = 0.1  # weight of a new interval in the average of the receive rate
-LOWEST = 1e-4
+LOWEST = 0.01
 
 
 class Limiter:
@@ -69,16 +69,24 @@ class C3(Baseline):
     time, q = 1 + own attempts in flight × clients + the replica's mean queue; means by weight 0.9 on the newest
     sample. With each response comes feedback: here the answer to a probe at that moment, the latency that the instance
     reports standing for its service time, and the queue being the requests beyond its slots. A replica that never
-    answered scores 0. Where nobody has a token, C3 holds the request back; a balancer cannot, so it goes to the
-    replica that will have one first. C3 knows no failures: a fast error looks like fast service.
+    answered scores 0. Where nobody has a token, C3 holds the request back; a balancer cannot, so that then the
+    ranking alone decides, and under a load below the capacity the rates, which follow what comes back, turn
+    requests away from the best replica; without `rate_control` the ranking is judged alone. C3 knows no failures: a
+    fast error looks like fast service.
     """
 
     def __init__(
-        self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet, clients: int = 1
+        self,
+        cluster: Cluster,
+        rng: random.Random,
+        adopted: Iterable[Lane],
+        fleet: Fleet,
+        clients: int = 1,
+        rate_control: bool = True,
     ) -> None:
         super().__init__(cluster, rng, adopted)
         n = len(self.lanes)
-        self.fleet, self.clients = fleet, clients
+        self.fleet, self.clients, self.rate_control = fleet, clients, rate_control
         self.response = [0.0] * n
         self.service = [0.0] * n  # 0: no feedback yet
         self.queue = [0.0] * n
@@ -119,31 +127,26 @@ class C3(Baseline):
 
     def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
         """The best replica that has a token, ties at random."""
+        if not self.rate_control:
+            return self.least(now, tried)
         lanes, tier = self.candidates(now, tried)
         if not lanes:
             return None
         column = self.scores(lanes)
         ms = 1e3 * now
         best = min(column)
-        tied = [
-            k for k in range(len(lanes)) if column[k] == best and self.limiters[lanes[k].index].available(ms) >= 1.0
-        ]
-        if not tied:
-            tied = self._next_best(lanes, column, ms)
+        first = [k for k in range(len(lanes)) if column[k] == best]
+        having = [k for k in first if self.limiters[lanes[k].index].available(ms) >= 1.0]
+        tied = having or self._next_best(lanes, column, ms) or first
         self.propensity = tier / len(tied)
         return lanes[tied[int(self.random() * len(tied))] if len(tied) > 1 else tied[0]]
 
     def _next_best(self, lanes: list[Lane], column: list[float], ms: float) -> list[int]:
-        """Those with the smallest score that have a token; where nobody has, those that will have one first."""
+        """Those with the smallest score that have a token; empty where nobody has."""
         tied: list[int] = []
         for k in sorted(range(len(lanes)), key=column.__getitem__):
             if tied and column[k] > column[tied[0]]:
-                return tied
+                break
             if self.limiters[lanes[k].index].available(ms) >= 1.0:
                 tied.append(k)
-        if tied:
-            return tied
-        limiters = [self.limiters[lane.index] for lane in lanes]
-        waits = [(1.0 - limiter.available(ms)) / limiter.rate for limiter in limiters]
-        soonest = min(waits)
-        return [k for k, wait in enumerate(waits) if wait == soonest]
+        return tied

@@ -13,28 +13,31 @@ from replay.baselines.fleet import Fleet
 
 PENALTY = 1.0
 BLACKOUT, EXPIRY, UPDATE = 10.0, 180.0, 1.0  # seconds
-# Seconds over which a backend counts its queries and errors a second: A58 leaves it to the backend.
+# Seconds over which a backend measures what it reports: A58 leaves it to the backend. The momentary share of busy slots
+# would make weights differ by a factor of six between equals of six slots.
 COUNTED = 1.0
 
 
 class Rates:
-    """Queries and errors a second of one backend: those of the last whole second, and before it of the current one."""
+    """What one backend reports: queries and errors a second and its utilisation, all over the last whole second."""
 
-    __slots__ = ("begun", "count", "eps", "errors", "qps")
+    __slots__ = ("begun", "busy", "count", "eps", "errors", "qps", "utilisation")
 
     def __init__(self) -> None:
-        self.begun, self.count, self.errors = float("nan"), 0, 0
-        self.qps = self.eps = 0.0
+        self.begun, self.count, self.errors, self.busy = float("nan"), 0, 0, 0.0
+        self.qps = self.eps = self.utilisation = 0.0
 
-    def add(self, failed: bool, now: float) -> None:
-        """One query was served."""
+    def add(self, failed: bool, busy: float, now: float) -> None:
+        """One query was served; `busy` is the share of busy slots at that moment."""
         if not now - self.begun < COUNTED:
             if self.count:
                 passed = now - self.begun
                 self.qps, self.eps = self.count / passed, self.errors / passed
-            self.begun, self.count, self.errors = now, 0, 0
+                self.utilisation = self.busy / self.count
+            self.begun, self.count, self.errors, self.busy = now, 0, 0, 0.0
         self.count += 1
         self.errors += failed
+        self.busy += busy
 
 
 class WeightedRoundRobinA58(Baseline):
@@ -42,8 +45,9 @@ class WeightedRoundRobinA58(Baseline):
 
     Source: gRFC A58. Penalty 1.0; weights are looked up each second into a new earliest-deadline-first schedule; one
     counts after 10 s of reports (blackout) and until none came for 3 minutes; lanes without a weight get the mean of
-    the others, and with fewer than two weights it is round robin. The report is the instance's own utilisation at the
-    response, its qps and eps those of this gateway, which divides all by the same share. Configured weights multiply.
+    the others, and with fewer than two weights it is round robin. The report holds the mean of
+    the instance's own utilisation over a second, and as qps and eps what this gateway sent it, which divides all by the
+    same share. Configured weights multiply.
     """
 
     def __init__(self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> None:
@@ -63,11 +67,10 @@ class WeightedRoundRobinA58(Baseline):
             return
         i = lane.index
         rates = self.rates[i]
-        rates.add(verdict == FAILURE, now)
-        utilisation = self.fleet.utilisation(lane.slot, now)
-        if utilisation <= 0.0 or rates.qps <= 0.0:
+        rates.add(verdict == FAILURE, self.fleet.utilisation(lane.slot, now), now)
+        if rates.utilisation <= 0.0 or rates.qps <= 0.0:
             return
-        self.reported[i] = rates.qps / (utilisation + rates.eps / rates.qps * PENALTY)
+        self.reported[i] = rates.qps / (rates.utilisation + rates.eps / rates.qps * PENALTY)
         self.reported_at[i] = now
         if self.non_empty_since[i] == float("inf"):
             self.non_empty_since[i] = now

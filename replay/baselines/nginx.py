@@ -30,7 +30,7 @@ class NginxLeastConn(Baseline):
         n = len(self.lanes)
         self.fails = [0] * n
         self.accessed = [NEVER] * n  # when it failed last
-        self.checked = [NEVER] * n  # when it failed last, or was tried after that
+        self.checked_at = [NEVER] * n  # when it failed last, or was tried after that
         self.current = [0] * n  # credit of the round robin among the tied
         self.failing = 0  # lanes with max_fails or more
 
@@ -43,8 +43,8 @@ class NginxLeastConn(Baseline):
         if verdict == FAILURE:
             self.fails[i] += 1
             self.failing += self.fails[i] == self.MAX_FAILS
-            self.accessed[i] = self.checked[i] = now
-        elif verdict == SUCCESS and self.fails[i] and self.accessed[i] < self.checked[i]:
+            self.accessed[i] = self.checked_at[i] = now
+        elif verdict == SUCCESS and self.fails[i] and self.accessed[i] < self.checked_at[i]:
             self.failing -= self.fails[i] >= self.MAX_FAILS
             self.fails[i] = 0
 
@@ -66,12 +66,12 @@ class NginxLeastConn(Baseline):
             place = self._turn(lanes, column, fewest, place, ties)
         lane = lanes[place]
         if self._timed_out(lane.index, now):
-            self.checked[lane.index] = now
+            self.checked_at[lane.index] = now
         self.propensity = tier
         return lane
 
     def _timed_out(self, i: int, now: float) -> bool:
-        return now - self.checked[i] > self.FAIL_TIMEOUT
+        return now - self.checked_at[i] > self.FAIL_TIMEOUT
 
     def _turn(self, lanes: list[Lane], column: list[float], fewest: float, place: int, ties: int) -> int:
         """Whose turn it is among the tied, of which `place` is the first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 
 from adaptive.lanes import Lane
 from adaptive.types import Cluster
@@ -24,8 +24,9 @@ class PidWeights(Baseline):
 
     Source: Dropbox's Robinhood (2024): the set-point is the mean utilisation of the service's nodes, the output is a
     change of the node's weight, and weights are normalised; clients take turns by weight, knowing nothing else. The
-    measured value is the node's own utilisation, the mean over the responses of a second. A node that says nothing for
-    a second keeps its weight. The error is relative to the mean, (mean - u)/mean. Configured weights multiply.
+    measured value is the larger of the node's own utilisation, the mean over the responses of a second, and its
+    attempts in flight, the mean over that time, each as a multiple of the fleet's mean: a node that is stuck is idle by
+    its own account. The error is relative to the mean, (mean - u)/mean. Configured weights multiply.
     """
 
     def __init__(self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> None:
@@ -35,22 +36,52 @@ class PidWeights(Baseline):
         self.learned = [1.0] * n
         self.total = [0.0] * n  # of the utilisations reported since the last step
         self.reports = [0] * n
+        self.area = [0.0] * n  # attempts in flight × seconds since the last step
+        self.changed = [float("inf")] * n  # when the attempts in flight last changed
         self.sum = [0.0] * n  # of the errors
         self.last = [0.0] * n  # error
         self.step_at: float | None = None
         self.edf = Edf([1.0] * n, self.random)
 
+    def sent(self, lane: Lane, key: Hashable, now: float) -> None:
+        """An attempt begins."""
+        super().sent(lane, key, now)
+        if lane.home is self:
+            self._count(lane, lane.in_flight - 1, now)
+
+    def _count(self, lane: Lane, before: int, now: float) -> None:
+        """So many attempts were in flight until now."""
+        i = lane.index
+        self.area[i] += (before + lane.others) * max(0.0, now - self.changed[i])
+        self.changed[i] = now
+
     def _learn(self, lane: Lane, sent_at: float, now: float, latency: float | None, verdict: int) -> None:
+        self._count(lane, lane.in_flight + 1, now)
         if latency is not None:
             self.total[lane.index] += self.fleet.utilisation(lane.slot, now)
             self.reports[lane.index] += 1
 
-    def _step(self) -> None:
+    def _measure(self, now: float) -> list[float]:
+        """Of each node the larger of its utilisation and its attempts in flight over a step, in their means."""
+        n = len(self.lanes)
+        for lane in self.lanes:
+            self._count(lane, lane.in_flight, now)
+        busy = {i: self.total[i] / count for i, count in enumerate(self.reports) if count}
+        mean_busy = sum(busy.values()) / len(busy) if busy else 0.0
+        mean_area = sum(self.area) / n if n else 0.0
+        measured = [
+            max(busy.get(i, 0.0) / mean_busy if mean_busy else 0.0, self.area[i] / mean_area if mean_area else 0.0)
+            for i in range(n)
+        ]
+        self.total, self.reports, self.area = [0.0] * n, [0] * n, [0.0] * n
+        return measured
+
+    def _step(self, now: float) -> None:
         """One step of every controller, and the schedule of the new weights."""
-        used = {i: self.total[i] / count for i, count in enumerate(self.reports) if count}
-        mean = sum(used.values()) / len(used) if used else 0.0
+        measured = self._measure(now)
+        mean = sum(measured) / len(measured) if measured else 0.0
         if mean > 0.0:
-            for i, value in used.items():
+            for i, value in enumerate(measured):
                 error = (mean - value) / mean
                 self.sum[i] = max(-WINDUP, min(WINDUP, self.sum[i] + error))
                 change = P * error + I * self.sum[i] + D * (error - self.last[i])
@@ -58,7 +89,6 @@ class PidWeights(Baseline):
                 self.learned[i] *= max(0.1, 1.0 + change)
             average = sum(self.learned) / len(self.learned)
             self.learned = [max(LEAST, min(MOST, weight / average)) for weight in self.learned]
-        self.total, self.reports = [0.0] * len(self.lanes), [0] * len(self.lanes)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -77,7 +107,7 @@ class PidWeights(Baseline):
             self.step_at = now + UPDATE
         elif now >= self.step_at:
             self.step_at = now + UPDATE
-            self._step()
+            self._step(now)
         lanes, self.propensity = self.candidates(now, tried)
         if not lanes:
             return None

@@ -40,7 +40,8 @@ class Prequal(Baseline):
     that is used has its RIF raised by 1, and is used up after b = max(1, (1 + δ) / ((1 - m/n)·3 - 1)) times, rounded
     at random. Each query also removes an entry, the oldest and the worst in turn. With fewer than two usable entries
     the replica is drawn at random. m is 16, and half the replicas in small fleets, where the formula would have no
-    value. A replica without an answer (it is down) is not pooled. Weights are not part of it.
+    value. A replica without an answer (it is down) is not pooled. Failures are not part of it: the paper
+    mentions a guard against replicas that fail fast, and does not give it. Nor are weights.
     """
 
     def __init__(

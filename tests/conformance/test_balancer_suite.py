@@ -44,7 +44,7 @@ DETERMINISTIC = {
     "wrr_a58",
 }
 # Their sources know no weights.
-WEIGHTLESS = {"c3", "clairvoyant", "prequal", "prequal_06"}
+WEIGHTLESS = {"c3", "c3_ranking", "clairvoyant", "prequal", "prequal_06"}
 
 HEALTHY, DEGRADED, CANARY, EJECTED, DRAINING = (int(h) for h in Health)
 
