@@ -26,7 +26,8 @@ class PidWeights(Baseline):
     change of the node's weight, and weights are normalised; clients take turns by weight, knowing nothing else. The
     measured value is the larger of the node's own utilisation, the mean over the responses of a second, and its
     attempts in flight, the mean over that time, each as a multiple of the fleet's mean: a node that is stuck is idle by
-    its own account. The error is relative to the mean, (mean - u)/mean. Configured weights multiply.
+    its own account. The error is relative to the mean, (mean - u)/mean, and -1 at least: one pause must
+    not take a node's whole weight. Configured weights multiply.
     """
 
     def __init__(self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> None:
@@ -82,7 +83,7 @@ class PidWeights(Baseline):
         mean = sum(measured) / len(measured) if measured else 0.0
         if mean > 0.0:
             for i, value in enumerate(measured):
-                error = (mean - value) / mean
+                error = max(-1.0, (mean - value) / mean)
                 self.sum[i] = max(-WINDUP, min(WINDUP, self.sum[i] + error))
                 change = P * error + I * self.sum[i] + D * (error - self.last[i])
                 self.last[i] = error
