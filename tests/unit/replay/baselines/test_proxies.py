@@ -120,6 +120,8 @@ def test_haproxy_marks_a_server_down_after_errors_in_a_row_and_two_good_checks_b
     assert picks(balancer, 2.5) == {0, 2}
     balancer.checked(1, True, 3.0)
     assert 1 in picks(balancer, 3.0)
+    balancer.checked(1, False, 3.5)  # it is in full health again: one failed check is borne
+    assert 1 in picks(balancer, 6.5)
 
 
 def test_haproxy_takes_down_what_fails_two_checks_and_fails_when_all_are_down() -> None:
@@ -172,6 +174,10 @@ def test_linkerds_success_rate_is_exact_over_ten_seconds() -> None:
     assert not rate.low()  # four are too few
     rate.add(False, 0.6)
     assert rate.low()
+    edge = SuccessRate()
+    for ok in (True, True, True, True, False):
+        edge.add(ok, 0.5)
+    assert not edge.low()  # 80 % are enough
     rate.add(True, 9.9)
     assert rate.sums == (1, 6)
     rate.add(True, 10.0)  # the first second has left the window
