@@ -22,7 +22,7 @@ PREDICTED_TICKS = 3  # in a row for a prediction, which has no failed request to
 CANARY_AFTER = 0.3  # seconds of solid evidence after lowering: three ticks
 EJECT_AFTER = 1.0  # seconds as a canary before it may be ejected
 LOWERED_HOLD, EJECTED_HOLD = 2.0, 3.0  # seconds at first; each doubles with the level
-UNTRIED = 30.0  # seconds without a request after which an endpoint is trusted again; ten ejections of the first kind
+UNTRIED = 30.0  # seconds without a failure after which one that nobody tries is trusted again; ten first ejections
 LEVELS = 5  # most doublings: 32 × 3 s, about a minute and a half
 HEAL = 30.0  # seconds of full service after which one doubling is taken back
 PROOF = 5  # successes of a canary, with no failure since the last, that earn a return
@@ -65,6 +65,8 @@ class Rung:
     solid_since: float = -1.0
     attempts: int = 0  # totals at the last move
     failures: int = 0
+    failed: int = 0  # total of failures at the last tick
+    failed_at: float = float("-inf")  # when it last rose
     checks_failed: bool = False  # while ejected
     trial: bool = False  # a canary on its way up, from ejection
     returned: float = float("-inf")  # when it last came back to full
@@ -78,6 +80,8 @@ class Rung:
             self.solid_since = -1.0
         elif self.solid_since < 0:
             self.solid_since = at
+        if sight.failures > self.failed:
+            self.failed, self.failed_at = sight.failures, at
         match self.health:
             case Health.HEALTHY:
                 return self._full(at, sight)
@@ -135,11 +139,11 @@ class Rung:
             if stayed >= self.hold(LOWERED_HOLD) or self.health == Health.CANARY:
                 return Move(Health.HEALTHY, f"{tried - failed} of {tried} requests succeeded since")
             return None
-        if failed:
-            return None
         if not sight.attempts and sight.checks_passed >= HEALTHY_CHECKS and stayed >= self.hold(LOWERED_HOLD):
             return Move(Health.HEALTHY, "it has no requests, and its health checks pass")
-        if stayed >= max(UNTRIED, self.hold(LOWERED_HOLD)):
+        # What was under way when it was lowered may fail after that, and nothing may ever be sent to it again: such a
+        # failure must not keep it out for good.
+        if min(stayed, at - self.failed_at) >= max(UNTRIED, self.hold(LOWERED_HOLD)):
             return Move(Health.HEALTHY, f"nothing speaks against it any more, {stayed:.0f} s after it was lowered")
         return None
 

@@ -139,6 +139,26 @@ def test_passing_checks_bring_nobody_back_who_has_had_requests() -> None:
         assert rung.health == Health.HEALTHY
 
 
+@pytest.mark.parametrize("health", [Health.DEGRADED, Health.CANARY])
+def test_what_failed_as_it_was_lowered_does_not_keep_it_out_for_good_where_nobody_tries_it(health: Health) -> None:
+    """Requests that must not be sent twice go elsewhere, so that no success can ever show that it works again."""
+    rung = at_rung(health, attempts=100, failures=3, failed=3, level=1, trial=True)
+    after = CALM._replace(attempts=101, failures=4)
+    at = run(rung, 0.0, 5.0, CALM._replace(attempts=100, failures=3))
+    at = run(rung, at, ladder.UNTRIED - 1.0, after)
+    assert rung.health == health
+    run(rung, at, 2.0, after)
+    assert rung.health == Health.HEALTHY
+
+
+def test_failures_now_and_then_keep_it_out() -> None:
+    rung = at_rung(Health.DEGRADED, attempts=100, failures=3, failed=3, level=1)
+    at = 0.0
+    for k in range(10):
+        at = run(rung, at, 20.0, CALM._replace(attempts=100 + k, failures=3 + k))
+    assert rung.health == Health.DEGRADED
+
+
 def test_without_any_requests_passing_checks_are_enough() -> None:
     rung = at_rung(Health.CANARY)
     run(rung, 0.0, ladder.LOWERED_HOLD + 0.2, CALM._replace(checks_passed=2))
