@@ -155,7 +155,7 @@ def serve(drawn: World, rows: Ints, policy: int, sizes: Floats, rates: Floats) -
 
 
 def _chooser(drawn: World, rows: Ints, policy: int) -> Callable[[int, Ints, Floats, Floats], Ints]:
-    """How a policy chooses: (job, jobs at each server, rates, the tracker's means) → servers. Ties: the first server."""
+    """How a policy chooses: (job, jobs at each server, rates, the tracker's means) → servers. Ties: the first."""
     name = POLICIES[policy]
     draws, coins = drawn.draws[rows], drawn.coins[rows]
     if name == "random":
@@ -175,7 +175,8 @@ def _chooser(drawn: World, rows: Ints, policy: int) -> Callable[[int, Ints, Floa
         seen = np.full(queue.shape, np.iinfo(np.int64).max)
         drawn_now = draws[:, job, :k]
         np.put_along_axis(seen, drawn_now, np.take_along_axis(queue, drawn_now, 1), 1)
-        return np.argmin(seen, axis=1)
+        chosen: Ints = np.argmin(seen, axis=1)
+        return chosen
 
     return best
 
@@ -230,5 +231,4 @@ def benchmark(
             mine = drawn.policy[rows] == source
             if mine.any():
                 found.append((source, target, float(off[0][mine].mean()), float(off[1][mine].mean())))
-    source, target_of, first, second = (np.array(column) for column in zip(*found, strict=True))
-    return Errors(source, target_of, first, second)
+    return Errors(*(np.array(column) for column in zip(*found, strict=True)))

@@ -90,6 +90,25 @@ def arena(
         raise typer.Exit(1)
 
 
+@app.command()
+def causalsim(
+    trajectories: Annotated[int, typer.Option(min=32, help="Of 1000 jobs each, 16 policies in turn.")] = 200,
+    seed: Annotated[int, typer.Option(help="The whole benchmark is drawn from it.")] = 42,
+    drift: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Probability that a server's rate is drawn anew within an hour.")
+    ] = 0.0,
+    within: Annotated[float, typer.Option(min=0.0, help="Exit 1 where a median error is above this share.")] = 0.1,
+) -> None:
+    """Predictions of another policy's processing times and latencies, in CausalSim's environment (NSDI'23)."""
+    from adaptive.bench import causalsim as bench
+
+    result = bench.measure(trajectories, seed, drift, lambda text: typer.echo(text, err=True))
+    for line in bench.table(result):
+        typer.echo(line)
+    if bench.worst(result) > within:
+        raise typer.Exit(1)
+
+
 T = TypeVar("T")
 
 

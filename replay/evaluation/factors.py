@@ -14,6 +14,7 @@ one size tell the rates nearly exactly.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -90,8 +91,13 @@ class _Fit:
         for s, jobs in enumerate(self.jobs[1:], 1):
             rate[jobs] = starts[s] + np.searchsorted(changes[s], jobs, side="right")
         width = int(starts[-1])
-        cells, cell = np.unique(self._segment(0) * width + rate, return_inverse=True)
-        count = np.bincount(cell)
+        cell = self._segment(0) * width + rate
+        seen = np.bincount(cell)
+        cells = np.flatnonzero(seen)
+        count = seen[cells]
+        dense = np.zeros(len(seen), np.int64)
+        dense[cells] = np.arange(len(cells))
+        cell = dense[cell]
         means = np.log(np.bincount(cell, self.seconds) / count)
         root = np.sqrt(np.bincount(cell, self.weight))
         design = np.zeros((len(cells), width))
@@ -99,7 +105,7 @@ class _Fit:
         design[row, cells // width] = root
         design[row, cells % width] = root
         solved = np.linalg.lstsq(design, root * means, rcond=1e-10)[0]
-        self.factors.levels = [solved[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        self.factors.levels = [solved[a:b] for a, b in pairwise(starts)]
         self.ratio = self.seconds / np.exp(solved[cells // width][cell] + solved[rate])
 
     def _best(self, factor: int, first: int, last: int) -> tuple[float, int]:
@@ -121,7 +127,7 @@ class _Fit:
         best, factor, at = 0.0, 0, 0
         for k, changes in enumerate(self.factors.changes):
             ends = [0, *changes, len(self.seconds)]
-            for first, last in zip(ends[:-1], ends[1:], strict=True):
+            for first, last in pairwise(ends):
                 gain, place = self._best(k, first, last)
                 if gain > best:
                     best, factor, at = gain, k, place

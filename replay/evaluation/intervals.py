@@ -65,7 +65,7 @@ class Figure:
 
 
 def block_ids(due: Floats, seconds: float) -> Ints:
-    """The block of each request, from 0, by when it was due. A last piece shorter than half a block joins its neighbour.
+    """The block of each request, from 0, by when it was due. A piece left over joins the last.
 
     `due` (n,) in any order. Blocks of several runs may be told apart by adding an offset to each run's.
     """
@@ -142,9 +142,10 @@ class Resampling:
     def quantile(self, values: Floats, q: float, ids: Ints, weights: Floats | None = None) -> Figure:
         """The smallest value with more than the share `q` of the weight at or below it; exact in every draw.
 
-        Only values near the quantile are looked at one by one: a draw moves its rank by a few standard deviations, which
-        the blocks tell. Draws that moved further are done again with all values.
+        Only values near the quantile are looked at one by one: a draw moves its rank by a few standard deviations,
+        which the blocks tell. Draws that moved further are done again with all values.
         """
+        q = min(q, 1.0 - 1e-12)  # of 1.0: the greatest value
         order = np.argsort(values, kind="stable")
         x, block = values[order], ids[order]
         w = np.ones(len(x)) if weights is None else weights[order]
@@ -152,7 +153,7 @@ class Resampling:
         if not len(x) or below[-1] <= 0.0:
             return Figure(math.nan, np.full(len(self.counts), math.nan), np.zeros(self.blocks))
         at = min(int(np.searchsorted(below, q * below[-1], side="right")), len(x) - 1)
-        total = np.bincount(block, w, minlength=self.blocks)
+        total: Floats = np.bincount(block, w, minlength=self.blocks).astype(np.float64)
         moved = np.bincount(block[: at + 1], w[: at + 1], minlength=self.blocks) - q * total
         reach = _REACH * float(np.sqrt((moved**2).sum())) + 8.0 * float(w.max())
         first = int(np.searchsorted(below, below[at] - reach))
