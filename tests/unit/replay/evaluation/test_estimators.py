@@ -102,10 +102,7 @@ def test_the_estimators_follow_their_formulas_row_by_row() -> None:
 
 
 def test_vowpal_wabbits_own_estimators_agree() -> None:
-    bandits = pytest.importorskip("estimators.bandits")
-    assert bandits
-    from estimators.bandits import ips, snips  # type: ignore[import-not-found]
-
+    ips, snips = (pytest.importorskip(f"estimators.bandits.{name}") for name in ("ips", "snips"))
     log = bandit(500, 4)
     theirs = {"ips": ips.Estimator(), "snips": snips.Estimator()}
     for p, r, t in zip(log.propensity, log.reward, log.target, strict=True):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from replay.evaluation import estimators
+from replay.evaluation.estimators import Logged
+from replay.evaluation.intervals import Resampling, block_ids
 from replay.evaluation.overlap import refusals
 
 
@@ -66,3 +69,30 @@ def test_sending_everything_to_one_instance_was_never_seen() -> None:
 
 def test_an_empty_log_is_refused() -> None:
     assert refusals(np.zeros(0), np.zeros(0)) == ["no decisions were recorded"]
+
+
+def fleet(send_to_one: bool, n: int = 20_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Four instances at a load of 0.7, the first a fifth faster; picks at random, or all to the first."""
+    chance = rng(3)
+    gaps, work, picks = chance.exponential(1.0 / 2.8, n), chance.exponential(1.0, n), chance.integers(4, size=n)
+    due, latency, free = np.cumsum(gaps), np.empty(n), [0.0] * 4
+    if send_to_one:
+        picks[:] = 0
+    for i, (at, pick) in enumerate(zip(due.tolist(), picks.tolist(), strict=True)):
+        free[pick] = max(free[pick], at) + work[i] * (0.8 if pick == 0 else 1.0)
+        latency[i] = free[pick] - at
+    return due, latency, picks
+
+
+def test_sending_everything_to_one_looks_good_offline_is_terrible_online_and_is_refused() -> None:
+    """Interference: the weights are right, the overlap is ample, yet the queue that the policy makes was never seen."""
+    due, latency, picks = fleet(send_to_one=False)
+    target = np.tile([1.0, 0.0, 0.0, 0.0], (len(due), 1))
+    log = Logged(
+        latency, np.full(len(due), 0.25), target[np.arange(len(due)), picks], block_ids(due, float(due[-1]) / 50)
+    )
+    offline = estimators.snips(log, Resampling(50, rng(4), 300))
+    assert offline.interval.high < latency.mean()  # it promises less latency than what was recorded, and is sure of it
+    assert fleet(send_to_one=True)[1].mean() > 100.0 * offline.interval.high
+    reasons = refusals(log.propensity, log.target, slot=picks, target_all=target)
+    assert ["100% of all requests to instance 0" in reason for reason in reasons] == [True]
