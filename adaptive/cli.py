@@ -18,6 +18,7 @@ import typer
 
 from adaptive.bench.command import app as bench_app
 from adaptive.commands.scenarios import scenarios
+from adaptive.commands.swarm import swarm
 
 app = typer.Typer(
     help="An HTTP gateway that learns which instances are about to fail, and steers traffic away from them.",
@@ -39,6 +40,7 @@ class Failure(Exception):
 
 
 app.command("scenarios")(scenarios)
+app.command("swarm")(swarm)
 
 
 @app.command()
