@@ -12,6 +12,9 @@ from replay.causalsim import POLICIES, Errors
 
 OURS = "size times rate"
 PREDICTORS: Mapping[str, causalsim.Predict] = {OURS: causalsim.by_factors, "as recorded": causalsim.as_recorded}
+# The paper's pairs, as we read it: any source, and as a target one of the eight policies that look at queues, or none.
+# The other eight, which know two servers each, are easier to predict.
+HARD = len(POLICIES) - causalsim.PAIRED
 # Medians over 120 pairs of policies that the paper reports, for processing time and latency.
 PUBLISHED = {"CausalSim, as published": (0.244, 0.270), "SLSim, as published": (1.243, 4.678)}
 
@@ -39,23 +42,28 @@ def measure(trajectories: int, seed: int, drift: float, say: Callable[[str], Non
 
 
 def worst(result: Result) -> float:
-    """The greater of our two medians."""
+    """The greatest of our medians: over all pairs and over the hard ones, of processing time and of latency."""
     ours = result.errors[OURS]
-    return float(max(np.median(ours.processing), np.median(ours.latency)))
+    hard = ours.target < HARD
+    return float(max(np.median(column[which]) for column in (ours.processing, ours.latency) for which in (hard, ...)))
 
 
 def table(result: Result) -> Iterator[str]:
     """Lines: medians and p90 over pairs; then ours by target policy."""
     yield result.title
-    yield f"{'':<26}{'processing time':>24}{'latency':>24}"
-    yield f"{'':<26}{'median':>12}{'p90':>12}{'median':>12}{'p90':>12}"
+    yield f"{'':<32}{'processing time':>24}{'latency':>24}"
+    yield f"{'':<32}{'median':>12}{'p90':>12}{'median':>12}{'p90':>12}"
     for name, errors in result.errors.items():
-        figures = [np.quantile(column, q) for column in (errors.processing, errors.latency) for q in (0.5, 0.9)]
-        yield f"{name:<26}" + "".join(f"{figure:>12.2%}" for figure in figures)
+        hard = errors.target < HARD
+        for which, pairs in ((np.ones(len(hard), bool), "all"), (hard, "hard")):
+            columns = (errors.processing[which], errors.latency[which])
+            figures = [np.quantile(column, q) for column in columns for q in (0.5, 0.9)]
+            label = f"{name}, {pairs} {which.sum()} pairs"
+            yield f"{label:<32}" + "".join(f"{figure:>12.2%}" for figure in figures)
     for name, (processing, latency) in PUBLISHED.items():
-        yield f"{name:<26}{processing:>12.1%}{'':>12}{latency:>12.1%}"
+        yield f"{name:<32}{processing:>12.1%}{'':>12}{latency:>12.1%}"
     ours = result.errors[OURS]
-    yield f"{'by target policy':<26}"
+    yield f"{'by target policy':<32}"
     for target, name in enumerate(POLICIES):
         pairs = ours.target == target
-        yield f"  {name:<24}{np.median(ours.processing[pairs]):>12.2%}{'':>12}{np.median(ours.latency[pairs]):>12.2%}"
+        yield f"  {name:<30}{np.median(ours.processing[pairs]):>12.2%}{'':>12}{np.median(ours.latency[pairs]):>12.2%}"
