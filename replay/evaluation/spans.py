@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import poisson
+from scipy.stats import norm, poisson
 
 from replay.evaluation.attempts import ANSWERED, CUT, ERROR, GIVEN_UP, REFUSED, UNREACHABLE, Attempts, Column, Floats
 from replay.evaluation.segments import shares
@@ -111,7 +111,7 @@ def hangs(one: Attempts, seconds: float) -> tuple[list[Span], Column]:
     took = one.done - one.sent
     usual = _usual(one.sent, one.sent[answered], took[answered])
     ratio = np.sort((took / usual)[answered])
-    tail = 1.0 - np.searchsorted(ratio, (took / usual)[given]) / (len(ratio) + 1.0)
+    tail = _tail(ratio, (took / usual)[given])
     decided = given | answered | (one.end == ERROR)
     stuck = np.zeros(len(one), dtype=bool)
     stuck[given] = tail < UNUSUAL
@@ -135,6 +135,17 @@ def _usual(at: Floats, sent: Floats, took: Floats) -> Floats:
     whole = float(np.median(took))
     first, last = np.searchsorted(sent, at - NEAR), np.searchsorted(sent, at + NEAR)
     return np.array([float(np.median(took[a:b])) if b - a >= FEW else whole for a, b in zip(first, last, strict=True)])
+
+
+def _tail(known: Floats, at: Floats) -> Floats:
+    """P(more than `at`), from ascending answers; at least that of a log-normal with their median and lower half.
+
+    Answers are cut off where patience ends, so that of themselves they say that nothing takes longer.
+    """
+    middle, low = float(np.median(known)), float(np.quantile(known, 0.16))  # one standard deviation below
+    spread = max(0.05, np.log(middle / max(low, 1e-9)))
+    plain = 1.0 - np.searchsorted(known, at) / (len(known) + 1.0)
+    return np.asarray(np.maximum(plain, norm.sf(np.log(np.maximum(at, 1e-9) / middle) / spread)))
 
 
 def _share(given: Column, beyond: Floats) -> float:

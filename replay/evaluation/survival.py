@@ -1,6 +1,7 @@
 """Distributions from values some of which are lower bounds: the product-limit estimator, and its quantiles.
 
-Source: Kaplan & Meier 1958. Beyond the last value the table goes on as a log-normal of the values' own spread would.
+Source: Kaplan & Meier 1958. Beyond the last value the table goes on as a normal with the values' median
+and lower half would: of logarithms of times, log-normal.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def table(values: Floats, bound: Column, points: int = POINTS) -> Floats:
     top = float(middle[-1])
     beyond = p > top
     if top < 1.0 - 1.5 / points and len(at) >= 8:  # censoring hides a part of the tail that the table has points for
-        spread = float(np.std(np.log(np.maximum(at, 1e-9))))
+        spread = float(np.interp(0.5, middle, at) - np.interp(0.16, middle, at))  # what is below is not hidden
         z = norm.ppf(np.minimum(p[beyond], 1.0 - 0.5 / points)) - norm.ppf(top)
-        made[beyond] = at[-1] * np.exp(spread * z)
+        made[beyond] = at[-1] + spread * z
     return np.asarray(np.maximum.accumulate(made))
 
 

@@ -1,0 +1,114 @@
+"""`adaptive evaluate`: what another policy would have made of recorded traffic, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def evaluate(
+    trace: Annotated[list[Path], typer.Argument(help="Recordings: files, or directories of them.", metavar="TRACE...")],
+    policy: Annotated[str, typer.Option("--policy", help="Policies, with commas between.", metavar="A,B,...")],
+    cluster: Annotated[str, typer.Option(help="Of several clusters this one; else the busiest.")] = "",
+    logged: Annotated[str, typer.Option(help="The policy that recorded; else told from its picks.")] = "",
+    weights: Annotated[str, typer.Option(help="Static weights of endpoints.", metavar="HOST:PORT=2,...")] = "",
+    timeout: Annotated[
+        float, typer.Option(min=0.0, help="How long clients wait, seconds; 0: as the trace shows.")
+    ] = 0.0,
+    warm: Annotated[float, typer.Option(help="Seconds at the start that are not judged; -1: 5, or an eighth.")] = -1.0,
+    seeds: Annotated[int, typer.Option(min=2, help="Runs of the likeliest fleet; twice as many of others.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    out: Annotated[Literal["text", "json", "csv", "html"], typer.Option(help="Form of the report.")] = "text",
+    file: Annotated[Path | None, typer.Option("--file", "-o", help="Write the report here.")] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="A promise, such as 'p99<200ms'; broken: exit 99.")
+    ] = None,
+    estimators: Annotated[bool, typer.Option(help="Off-policy estimators beside the simulation.")] = True,
+) -> None:
+    """Had another policy been in charge of this traffic, what would its clients have seen?
+
+    A fleet is fitted to the recorded outcomes and simulated under each policy on the recorded arrivals. Refuses, with
+    exit code 1, what the trace cannot support.
+    """
+    from adaptive.cli import Failure
+    from replay.evaluation.attempts import EvaluationError
+    from replay.evaluation.document import document, lines
+    from replay.evaluation.evaluate import evaluate as run
+
+    read, hashes = _read(trace)
+    try:
+        found = run(
+            read,
+            [name.strip() for name in policy.split(",") if name.strip()],
+            seed=seed,
+            seeds=seeds,
+            draws=2 * seeds,
+            cluster=cluster,
+            logged=logged,
+            timeout=timeout,
+            warm=None if warm < 0.0 else warm,
+            weights=_weights(weights, {str(pair[1]) for pair in read.header.endpoints.values()}),
+            estimators=estimators,
+            say=_say,
+        )
+    except EvaluationError as error:
+        raise Failure(f"{', '.join(map(str, trace))}: {error}") from None
+    for line in lines(found):
+        _say(line)
+    made = document(found, "adaptive " + shlex.join(sys.argv[1:]), hashes)
+    _report(made, out, file, threshold or [])
+    if not found.predicted:
+        raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _read(paths: list[Path]) -> tuple[Any, dict[str, str]]:
+    """The trace, and the hashes of its data and of the configuration under which it was recorded. Raises Failure."""
+    import hashlib
+
+    from adaptive.cli import Failure
+    from replay.trace import TraceError, read
+
+    try:
+        trace = read(paths, on_warning=_say)
+    except TraceError as error:
+        raise Failure(str(error)) from None
+    rows = trace.rows
+    names = rows.dtype.names if hasattr(rows, "dtype") else list(rows)
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(rows[name].tobytes())
+    return trace, {"trace": digest.hexdigest(), "config": str(trace.header.config_hash)}
+
+
+def _weights(text: str, known: set[str]) -> dict[str, float]:
+    from adaptive.cli import Failure
+
+    made = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, value = part.rpartition("=")
+        if name not in known:
+            raise Failure(f"--weights {part!r}: the trace has no endpoint {name!r}; it has {', '.join(sorted(known))}")
+        try:
+            made[name] = float(value)
+        except ValueError:
+            made[name] = float("nan")
+        if not 0.0 < made[name] < float("inf"):
+            raise Failure(f"--weights {part!r}: the weight must be a number above 0")
+    return made
+
+
+def _report(made: dict[str, Any], out: str, file: Path | None, thresholds: list[str]) -> None:
+    text = json.dumps(made, indent=1)
+    if file is None:
+        typer.echo(text)
+    else:
+        file.write_text(text, encoding="utf-8")
