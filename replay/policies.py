@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adaptive import balancer
 from adaptive.lanes import Lane
@@ -31,11 +31,14 @@ Build = Callable[[Cluster, random.Random, Iterable[Lane], Fleet], balancer.Balan
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a policy is made. `brain`: a Controller above it; `settings`: what its name carried."""
+    """How a policy is made. `brain`: a Controller above it; `checked`: one too, where there are health checks, which is
+    all that it minds; `settings`: what its name carried.
+    """
 
     name: str
     build: Build
     brain: bool = False
+    checked: bool = False
     source: str = ""
     settings: Mapping[str, float] = field(default_factory=dict)
 
@@ -91,8 +94,26 @@ POLICIES: dict[str, Policy] = {
     "adaptive": Policy("adaptive", _live("adaptive"), brain=True, source="both loops, as `adaptive serve` runs them"),
     "adaptive_fast": Policy("adaptive_fast", _live("adaptive"), source="the fast loop alone: the brain is dead"),
     **{
-        name: Policy(name, _live(name), source="as live")
+        name: Policy(name, _live(name), checked=True, source="as live")
         for name in ("least_request", "peak_ewma", "round_robin", "random")
     },
     **{name: Policy(name, build, source=source) for name, build, source in BASELINES},
 }
+
+
+def named(text: str) -> Policy:
+    """The policy of this name, with the settings that it carries. Raises ValueError, with what there is."""
+    name, _, rest = text.partition("@")
+    if name not in POLICIES:
+        raise ValueError(f"there is no policy {name!r}; there are {', '.join(POLICIES)}")
+    settings: dict[str, float] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if key != "random" or not 0.0 <= number <= 1.0:
+            raise ValueError(f"{text!r}: {part!r} is no setting; random=SHARE is, with a share from 0 to 1")
+        settings[key] = number
+    return replace(POLICIES[name], name=text, settings=settings) if settings else POLICIES[name]

@@ -1,0 +1,383 @@
+"""One worker of a gateway in virtual time: what it does with a request, as the live data plane does it.
+
+Picks, attempts, their time-outs (looked at when the worker sweeps, as live), retries under the budget, hedges where the
+snapshot asks for them, shedding, and one Outcome for each Attempt.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from adaptive import classify
+from adaptive.balancer import Balancer
+from adaptive.budget import RetryBudget
+from adaptive.lanes import Lane
+from adaptive.types import Cause, Mark, Snapshot
+from replay.scenario import Scenario
+from replay.simulator.paths import Paths
+
+if TYPE_CHECKING:
+    from replay.simulator.instance import Instance
+    from replay.simulator.simulation import Simulation
+
+# Seconds between two sweeps: of a single worker, and of several, which then also hear each other's counts.
+SWEEP, SWEEP_SHARED = 0.025, 0.005
+CONNECT = 0.0002  # seconds until a connection stands, or is refused
+WAIT_ON = 0.1  # seconds until an attempt that nothing may replace yet is looked at again
+HEDGED = 0.05  # hedges for each request, at most; what is not used within HEDGES_KEPT requests is lost
+HEDGES_KEPT = 200
+
+_RESPONSE, _REFUSED, _OVERFLOW = int(Cause.RESPONSE), int(Cause.CONNECT_REFUSED), int(Cause.OVERFLOW)
+_CONNECT_TIMEOUT, _RESET, _RESET_IDLE = int(Cause.CONNECT_TIMEOUT), int(Cause.RESET), int(Cause.RESET_IDLE)
+_TIMEOUT_ATTEMPT, _TIMEOUT_ROUTE = int(Cause.TIMEOUT_ATTEMPT), int(Cause.TIMEOUT_ROUTE)
+_GONE, _CANCELLED = int(Cause.CLIENT_GONE), int(Cause.CANCELLED)
+_CENSORED_CAUSES = frozenset((_TIMEOUT_ATTEMPT, _TIMEOUT_ROUTE, _CONNECT_TIMEOUT, _GONE, _CANCELLED))
+_REPEATABLE, _EXPLORED, _FRESH = int(Mark.REPEATABLE), int(Mark.EXPLORED), int(Mark.FRESH)
+_FINAL, _CENSORED, _HEDGE = int(Mark.FINAL), int(Mark.CENSORED), int(Mark.HEDGE)
+_NAN, _INF = float("nan"), float("inf")
+
+# What is noted of an attempt, in this order; all else of an Outcome is the same for all.
+NOTED = (
+    "sent_at", "first_byte", "done", "request", "slot", "snapshot", "in_flight", "propensity", "connect", "attempt",
+    "cause", "status", "marks", "worker",
+)  # fmt: skip
+Noted = tuple[float, ...]
+
+
+class Attempt:
+    """One try at one instance. `deadline` 0: not worked out yet."""
+
+    __slots__ = (
+        "connect", "connected", "deadline", "exchange", "in_flight", "instance", "lane", "marks", "met", "number",
+        "open", "propensity", "sent_at", "worker",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float) -> None:
+        self.exchange, self.worker, self.lane, self.instance = exchange, worker, lane, instance
+        self.sent_at = now
+        self.number = exchange.attempts
+        self.in_flight = self.met = lane.in_flight + lane.others
+        self.deadline = self.connect = self.propensity = 0.0
+        self.connected = self.open = True
+        self.marks = 0
+
+
+class Exchange:
+    """One request in a gateway; `index` is its row among the clients' requests."""
+
+    __slots__ = (
+        "attempts",
+        "current",
+        "deadline",
+        "done",
+        "free",
+        "hedge",
+        "index",
+        "post",
+        "started",
+        "tried",
+        "try_",
+    )
+
+    def __init__(self, index: int, post: bool, now: float, deadline: float, try_: int) -> None:
+        self.index, self.post, self.started, self.deadline, self.try_ = index, post, now, deadline, try_
+        self.attempts = self.free = 0
+        self.tried: tuple[int, ...] = ()
+        self.current: Attempt | None = None
+        self.hedge: Attempt | None = None
+        self.done = False
+
+
+class Worker:
+    """One worker: a balancer, its budget, its connections."""
+
+    def __init__(
+        self, sim: Simulation, gateway: int, number: int, balancer: Balancer, scenario: Scenario, noting: bool
+    ) -> None:
+        rules = scenario.rules
+        self.sim, self.gateway, self.number, self.balancer = sim, gateway, number, balancer
+        self.pick, self.sent, self.closed = balancer.pick, balancer.sent, balancer.closed
+        self.instances = sim.instances
+        self.budget = RetryBudget(*rules.budget, 0.0)
+        self.rules = rules
+        self.limit = rules.request_limit or (1 << 62)
+        self.idle = [0] * len(sim.instances)  # pooled connections, by slot
+        self.in_flight = 0
+        self.rows: list[Noted] | None = [] if noting else None
+        self.version = 0
+        self.waiting: Snapshot | None = None  # published, and taken at the next sweep
+        self.hedges = 1.0
+        self.rng = random.Random(f"{sim.seed}/worker/{gateway}/{number}")
+        self.paths = Paths(sim.instances, gateway, random.Random(f"{sim.seed}/paths/{gateway}/{number}"))
+        self.wire = scenario.wire
+        self.every = SWEEP if scenario.workers == 1 else SWEEP_SHARED
+        self.published = [0] * len(sim.instances)  # live counts as the others see them
+        sim.at(self.every * (0.5 + 0.5 * self.rng.random()), self.sweep, None)
+
+    # Requests.
+
+    def begin(self, exchange: Exchange) -> None:
+        """Takes a request from a client."""
+        if self.in_flight >= self.limit:
+            self.sim.counts["shed"] += 1
+            self.sim.answered(exchange, 503)
+            return
+        self.in_flight += 1
+        self.budget.deposit()
+        self.try_once(exchange)
+
+    def try_once(self, exchange: Exchange, hedge: bool = False) -> None:
+        """Makes the next attempt."""
+        sim = self.sim
+        now = sim.now
+        repeatable = not exchange.post
+        lane = self.pick(now, repeatable, exchange.tried)
+        if lane is None:
+            if not hedge:
+                self.refuse(exchange, 503)
+            return
+        exchange.attempts += 1
+        sim.attempts += 1
+        slot = lane.slot
+        instance = self.instances[slot]
+        attempt = Attempt(exchange, self, lane, instance, now)
+        if hedge:
+            exchange.hedge = attempt
+        else:
+            exchange.current = attempt
+        if self.rows is not None:
+            attempt.propensity = self.balancer.propensity
+            marks = (_REPEATABLE if repeatable else 0) | (_HEDGE if hedge else 0)
+            attempt.marks = marks | _EXPLORED if self.balancer.explored else marks
+        self.sent(lane, attempt, now)
+        if self.idle[slot]:
+            self.idle[slot] -= 1
+        else:
+            attempt.marks |= _FRESH
+            attempt.connect = CONNECT
+            if not instance.up:
+                attempt.connected = False
+                sim.at(now + CONNECT, self.refused, attempt)
+                return
+            if not instance.plain and instance.condition(now).unreachable:
+                attempt.connected = False
+                attempt.deadline = now + self.rules.connect_timeout
+                return
+        if self.paths.any:
+            sim.at(now + self.paths.delay(slot, now), instance.reach, attempt)
+        else:
+            instance.reach(attempt)
+        if lane.hedge_delay > 0.0 and repeatable and not hedge and len(self.instances) > 1:
+            sim.at(now + lane.hedge_delay, self.consider_hedge, attempt)
+
+    def consider_hedge(self, attempt: Attempt) -> None:
+        """The attempt takes long: a second copy may go out, if none has and the budget affords it."""
+        exchange = attempt.exchange
+        if attempt.open and not exchange.done and exchange.hedge is None and self.hedges >= 1.0:
+            self.hedges -= 1.0
+            self.sim.counts["hedges"] += 1
+            exchange.tried = (*exchange.tried, attempt.lane.slot)
+            self.try_once(exchange, True)
+
+    # What comes back.
+
+    def response(self, attempt: Attempt, status: int) -> None:
+        """An instance answers; over a slow path, or to a stalled gateway, later."""
+        sim = self.sim
+        if self.paths.any:
+            delay = self.paths.delay(attempt.lane.slot, sim.now)
+            if delay > 0.0:
+                sim.at(sim.now + delay, self.arrived200 if status == 200 else self.arrived503, attempt)
+                return
+        self.arrived(attempt, status)
+
+    def arrived200(self, attempt: Attempt) -> None:
+        """A good answer has come."""
+        self.arrived(attempt, 200)
+
+    def arrived503(self, attempt: Attempt) -> None:
+        """An error has come."""
+        self.arrived(attempt, 503)
+
+    def arrived(self, attempt: Attempt, status: int) -> None:
+        """An answer has come."""
+        sim = self.sim
+        if sim.stalls and (until := sim.stalled(self.gateway)) > sim.now:
+            sim.at(until, self.arrived200 if status == 200 else self.arrived503, attempt)
+            return
+        if not attempt.open:
+            return
+        exchange = attempt.exchange
+        self.idle[attempt.lane.slot] += 1
+        if status == 200:
+            attempt.marks |= _FINAL
+            self.close(attempt, _RESPONSE, 200)
+            self.finish(exchange, 200)
+            return
+        other = exchange.hedge if attempt is exchange.current else exchange.current
+        if other is not None and other.open:
+            self.close(attempt, _RESPONSE, status)
+        elif (
+            not exchange.post
+            and status in self.rules.retry_statuses
+            and self.may_go_again(exchange, attempt.lane.slot, _RESPONSE)
+        ):
+            self.close(attempt, _RESPONSE, status)
+            self.try_once(exchange)
+        else:
+            attempt.marks |= _FINAL
+            self.close(attempt, _RESPONSE, status)
+            self.finish(exchange, status)
+
+    def refused(self, attempt: Attempt) -> None:
+        """No connection."""
+        self.failed(attempt, _REFUSED)
+
+    def turned_away(self, attempt: Attempt) -> None:
+        """The instance's backlog is full."""
+        self.failed(attempt, _REFUSED)
+
+    def reset(self, attempt: Attempt) -> None:
+        """The instance died. On a connection that was used before, it looks as if that had been closed while idle."""
+        self.failed(attempt, _RESET if attempt.marks & _FRESH else _RESET_IDLE)
+
+    def failed(self, attempt: Attempt, cause: int) -> None:
+        """An attempt ended without an answer."""
+        if not attempt.open:
+            return
+        exchange = attempt.exchange
+        self.close(attempt, cause, 0)
+        if exchange.done:
+            return
+        other = exchange.hedge if attempt is exchange.current else exchange.current
+        if other is not None and other.open:
+            return
+        again = classify.may_retry(cause, 0, not exchange.post)
+        if again and self.may_go_again(exchange, attempt.lane.slot, cause):
+            self.try_once(exchange)
+        else:
+            self.refuse(exchange, classify.answer(cause))
+
+    def may_go_again(self, exchange: Exchange, slot: int, cause: int) -> bool:
+        """Whether another attempt follows, and if so, takes what it costs."""
+        sim = self.sim
+        if sim.now >= exchange.deadline:
+            return False
+        if cause == _RESET_IDLE:
+            exchange.free += 1
+        elif exchange.attempts > self.rules.retries + exchange.free:
+            return False
+        elif cause != _OVERFLOW and not self.budget.withdraw(sim.now):
+            sim.counts["budget_exhausted"] += 1
+            return False
+        sim.counts["retries"] += 1
+        exchange.tried = (*exchange.tried, slot)
+        return True
+
+    # Ends.
+
+    def close(self, attempt: Attempt, cause: int, status: int) -> None:
+        """Ends an attempt: outcome and balancer."""
+        attempt.open = False
+        now = self.sim.now
+        lane = attempt.lane
+        if attempt.instance.holding:
+            attempt.instance.open.pop(attempt, None)
+        if cause == _RESPONSE:
+            first = now
+            verdict = 0 if status == 200 else classify.verdict(cause, status)
+            self.closed(lane, attempt, now, now - attempt.sent_at + self.wire, verdict)
+        else:
+            first = _NAN
+            self.closed(lane, attempt, now, None, classify.verdict(cause, status))
+            if cause in _CENSORED_CAUSES:
+                attempt.marks |= _CENSORED
+        rows = self.rows
+        if rows is not None:
+            rows.append((
+                attempt.sent_at, first, now, attempt.exchange.index * 16 + attempt.exchange.try_, lane.slot,
+                self.version, attempt.in_flight, attempt.propensity, attempt.connect, attempt.number, cause, status,
+                attempt.marks, self.number,
+            ))  # fmt: skip
+
+    def refuse(self, exchange: Exchange, status: int) -> None:
+        """The gateway answers itself."""
+        self.finish(exchange, status)
+
+    def finish(self, exchange: Exchange, status: int) -> None:
+        """The client gets its answer."""
+        if exchange.done:
+            return
+        self.over(exchange, _CANCELLED)
+        self.sim.answered(exchange, status)
+
+    def gone(self, exchange: Exchange) -> None:
+        """The client has hung up."""
+        if not exchange.done:
+            self.over(exchange, _GONE)
+
+    def over(self, exchange: Exchange, cause: int) -> None:
+        """Closes what is still open of a request."""
+        exchange.done = True
+        self.in_flight -= 1
+        if self.hedges < HEDGES_KEPT * HEDGED:
+            self.hedges += HEDGED
+        for attempt in (exchange.current, exchange.hedge):
+            if attempt is not None and attempt.open:
+                self.close(attempt, cause, 0)
+
+    # Time.
+
+    def sweep(self, _: object) -> None:
+        """What the live worker does every few milliseconds: the snapshot, deadlines, the others' counts."""
+        sim = self.sim
+        now = sim.now
+        if sim.stalls and (until := sim.stalled(self.gateway)) > now:
+            sim.at(until, self.sweep, None)
+            return
+        sim.at(now + self.every, self.sweep, None)
+        if self.waiting is not None:
+            self.balancer.apply(self.waiting)
+            self.version = self.waiting.version
+            self.waiting = None
+        if self.every == SWEEP_SHARED:
+            self.published = [0] * len(self.instances)
+            for lane in self.balancer.lanes:
+                self.published[lane.slot] = lane.in_flight
+            others = [w.published for w in sim.workers if w.gateway == self.gateway and w is not self]
+            self.balancer.share([sum(counts) for counts in zip(*others, strict=True)])
+        for lane in self.balancer.lanes:
+            if lane.outstanding:
+                for attempt in list(lane.outstanding):
+                    assert isinstance(attempt, Attempt)
+                    if attempt.deadline <= now:
+                        self.expire(attempt, now)
+
+    def expire(self, attempt: Attempt, now: float) -> None:
+        """Its deadline has passed, or is not known yet."""
+        if not attempt.open:
+            return
+        exchange = attempt.exchange
+        if not attempt.deadline:
+            attempt.deadline = self.patience(attempt)
+        if attempt.deadline > now:
+            return
+        if not attempt.connected:
+            self.failed(attempt, _CONNECT_TIMEOUT)
+        elif now >= exchange.deadline:
+            self.failed(attempt, _TIMEOUT_ROUTE)
+        elif not self.rules.attempt_timeout and not self.budget.affords(now):
+            attempt.deadline = min(exchange.deadline, now + WAIT_ON)
+        else:
+            self.failed(attempt, _TIMEOUT_ATTEMPT)
+
+    def patience(self, attempt: Attempt) -> float:
+        """When to give this attempt up."""
+        exchange, since = attempt.exchange, attempt.sent_at + attempt.connect
+        limit = self.rules.attempt_timeout
+        if not limit:
+            if exchange.post or exchange.attempts > self.rules.retries + exchange.free:
+                return exchange.deadline
+            limit = self.balancer.patience(attempt.lane, since, True)
+        return min(exchange.deadline, since + limit) if limit > 0.0 else exchange.deadline
