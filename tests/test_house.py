@@ -38,7 +38,7 @@ ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
         ),
     ),
     (("adaptive.gateway",), ("adaptive.envoy",), ("adaptive.admin",), ("replay",)),
-    (("adaptive.app", "adaptive.cli", "adaptive.commands", "adaptive.demo", "adaptive.bench"),),
+    (("adaptive.app", "adaptive.cli", "adaptive.arena", "adaptive.commands", "adaptive.demo", "adaptive.bench"),),
 )
 # Packages themselves: their __init__.py holds a docstring, so that importing one imports nothing.
 EMPTY = frozenset(PACKAGES)

@@ -1,0 +1,177 @@
+"""The requests of a scenario, sent to one gateway when they are due, as independent users would.
+
+    python -m adaptive.arena.load '{"scenario": "/tmp/x/hang.json", "seed": 1, "port": 8080, "out": "/tmp/x/rows.npy",
+                                    "parent": 4711}'
+
+Open loop: a latency counts from the moment a request was due, whatever happened to those before. Reads one line with
+the time (monotonic) of the scenario's zero; at the end it writes the rows, as `ROW` has them, and one line of JSON. The
+number in a request's path is its place in the arrivals, by which the fleet knows how much work it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httptools
+import numpy as np
+import uvloop
+
+from adaptive import clock
+from adaptive.gateway.parent import follow
+from replay import arrivals, scenario_file
+
+ROW = np.dtype([("due", "f8"), ("latency", "f8"), ("status", "i4"), ("post", "?")])  # seconds; status 0: no answer
+PAYLOAD = b"y" * 200
+HEAD = b" HTTP/1.1\r\nhost: fleet.test\r\nuser-agent: load\r\naccept: */*\r\n"
+POST = HEAD + b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n%s" % (len(PAYLOAD), PAYLOAD)
+GET = HEAD + b"\r\n"
+LAST = 1.0  # seconds that are waited for answers after the last time-out
+
+
+class Client(asyncio.Protocol):
+    """One keep-alive connection to the gateway, with at most one request on it."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.index = -1  # of the request under way
+        self.parser = httptools.HttpResponseParser(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's classes
+
+    def ask(self, index: int, request: bytes) -> None:
+        """Sends one request."""
+        self.index = index
+        self.parser = httptools.HttpResponseParser(self)
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.transport.abort()
+
+    def on_message_complete(self) -> None:
+        """The response is whole."""
+        status = self.parser.get_status_code()
+        if status < 200:
+            return
+        index, self.index = self.index, -1
+        if self.parser.should_keep_alive():
+            self.load.idle.append(self)
+        else:
+            self.transport.close()
+        self.load.ended(index, status)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        index, self.index = self.index, -1
+        self.load.ended(index, 0)
+
+
+class Load:
+    """All requests of one run. `zero` is the monotonic time of the scenario's zero."""
+
+    def __init__(self, port: int, timeout: float, plan: arrivals.Arrivals) -> None:
+        self.port, self.timeout = port, timeout
+        self.due: list[float] = plan.due.tolist()
+        self.post: list[bool] = plan.post.tolist()
+        self.rows = np.zeros(len(self.due), ROW)
+        self.rows["due"], self.rows["post"], self.rows["latency"] = plan.due, plan.post, timeout
+        self.zero = 0.0
+        self.idle: list[Client] = []
+        self.under_way: dict[int, Client | None] = {}  # by index, the oldest first
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, zero: float) -> None:
+        """Sends every request at its time and waits for the last answer."""
+        self.zero = zero
+        watch = asyncio.create_task(self._watch())
+        for index, due in enumerate(self.due):
+            wait = zero + due - clock.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            self._send(index)
+        end = zero + (self.due[-1] if self.due else 0.0) + self.timeout + LAST
+        while self.under_way and clock.monotonic() < end:
+            await asyncio.sleep(0.01)
+        watch.cancel()
+
+    def _send(self, index: int) -> None:
+        method = b"POST" if self.post[index] else b"GET"
+        request = method + b" /item/%d" % index + (POST if self.post[index] else GET)
+        while self.idle:
+            client = self.idle.pop()
+            if not client.transport.is_closing():
+                self.under_way[index] = client
+                client.ask(index, request)
+                return
+        self.under_way[index] = None
+        task = asyncio.create_task(self._connect(index, request))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _connect(self, index: int, request: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            _, client = await loop.create_connection(lambda: Client(self), "127.0.0.1", self.port)
+        except OSError:
+            self.ended(index, 0)
+            return
+        if index in self.under_way:
+            self.under_way[index] = client
+            client.ask(index, request)
+        else:  # given up meanwhile
+            self.idle.append(client)
+
+    def ended(self, index: int, status: int) -> None:
+        """A request has its answer, or will get none (0)."""
+        if index in self.under_way:
+            del self.under_way[index]
+            self.rows["latency"][index] = clock.monotonic() - self.zero - self.due[index]
+            self.rows["status"][index] = status
+
+    async def _watch(self) -> None:
+        """Gives up what has waited too long."""
+        while True:
+            await asyncio.sleep(0.005)
+            late = clock.monotonic() - self.zero - self.timeout
+            for index in list(self.under_way):
+                if self.due[index] > late:
+                    break
+                client = self.under_way[index]
+                self.ended(index, 0)
+                if client is not None:
+                    client.index = -1
+                    client.transport.abort()
+
+
+async def generate(spec: dict[str, Any]) -> None:
+    """The whole life of the load."""
+    scenario = scenario_file.load(Path(spec["scenario"]))
+    load = Load(int(spec["port"]), scenario.clients.timeout, arrivals.draw(scenario, int(spec["seed"])))
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(json.dumps({"requests": len(load.due)}), flush=True)
+    line = await reader.readline()
+    if not line:
+        return
+    await load.run(float(line))
+    np.save(spec["out"], load.rows, allow_pickle=False)
+    print(json.dumps({"done": True}), flush=True)
+
+
+def main() -> None:
+    """Entry point of the subprocess."""
+    spec = json.loads(sys.argv[1])
+    follow(int(spec["parent"]))
+    uvloop.run(generate(spec))
+
+
+if __name__ == "__main__":
+    main()
