@@ -6,11 +6,14 @@ At the end, the choice of the smallest of many scores within a window, with its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+import random
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
-from adaptive.lanes import SUCCESS, Lane, Lanes
+from adaptive.lanes import HEALTHY, SUCCESS, Lane, Lanes
+from adaptive.types import Cluster, Snapshot
 
-# Up to here the propensity of two choices is counted over all lanes; above, over this many drawn at random.
+# Up to here the propensity of two choices is counted over all lanes; above, over this many, evenly spaced. None is
+# drawn: asking for it must not change the picks that follow.
 COUNTED = 64
 # `smallest` looks at so many neighbours: the least of 16 is close to the least of all, at a constant cost.
 WINDOW = 16
@@ -59,32 +62,62 @@ class LeastRequest(Lanes):
     proportion to weight, and may be the same.
     """
 
+    def __init__(self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane] = ()) -> None:
+        self._known = 1.0
+        self._asked: tuple[Lane, float, Sequence[Lane], float, float, bool] | None = None
+        self._alike: list[Lane] = []  # all lanes, where any may be picked and all weigh the same
+        super().__init__(cluster, rng, adopted)
+        self._compare()
+
+    @property
+    def propensity(self) -> float:
+        """Probability of the last pick. Worked out when it is asked for, which must be before the attempt is sent."""
+        if self._asked is not None:
+            chosen, mine, lanes, now, tier, even = self._asked
+            self._known, self._asked = tier * self._propensity(chosen, mine, lanes, now, even), None
+        return self._known
+
+    @propensity.setter
+    def propensity(self, value: float) -> None:
+        self._known, self._asked = value, None
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Takes a snapshot."""
+        super().apply(snapshot)
+        self._compare()
+
+    def _compare(self) -> None:
+        lanes = self.lanes
+        alike = len(self.tiers) == 1 and len(lanes) > 1 and len({(lane.weight, lane.health) for lane in lanes}) == 1
+        self._alike = lanes if alike and lanes[0].health == HEALTHY else []
+
     def cost(self, lane: Lane, now: float) -> float:
         """What is compared."""
         return (lane.in_flight + lane.others + 1) / lane.weight
 
     def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
         """The better of two."""
-        lanes, tier = self.candidates(now, tried)
+        rng = self.rng.random
+        lanes: Sequence[Lane] = self._alike
+        tier, even = 1.0, True
+        if tried or not lanes:
+            lanes, tier = self.candidates(now, tried)
+            if len(lanes) < 2:
+                self.propensity = tier
+                return lanes[0] if lanes else None
+            weight = lanes[0].weight
+            even = all(lane.weight == weight for lane in lanes)
         n = len(lanes)
-        if n == 0:
-            return None
-        if n == 1:
-            self.propensity = tier
-            return lanes[0]
-        rng, weight = self.rng.random, lanes[0].weight
-        if all(lane.weight == weight for lane in lanes):
+        if even:
             i, j = int(rng() * n), int(rng() * (n - 1))
             first, second = lanes[i], lanes[j + (j >= i)]
-            even = True
         else:
             total = sum(lane.weight for lane in lanes)
             first, second = _draw(lanes, rng() * total), _draw(lanes, rng() * total)
-            even = False
         mine, other = self.cost(first, now), self.cost(second, now)
         if other < mine or (other == mine and rng() < 0.5):
             first, mine = second, other
-        self.propensity = tier * self._propensity(first, mine, lanes, now, even)
+        self._asked = first, mine, lanes, now, tier, even
         return first
 
     def _propensity(self, chosen: Lane, mine: float, lanes: Sequence[Lane], now: float, even: bool) -> float:
@@ -92,8 +125,8 @@ class LeastRequest(Lanes):
         rivals = [lane for lane in lanes if lane is not chosen]
         scale = 1.0
         if len(rivals) > COUNTED:
-            scale = len(rivals) / COUNTED
-            rivals = self.rng.sample(rivals, COUNTED)
+            step = len(rivals) / COUNTED
+            rivals, scale = [rivals[int(k * step)] for k in range(COUNTED)], step
         won = 0.0
         for lane in rivals:
             cost = self.cost(lane, now)

@@ -1,4 +1,4 @@
-"""The Controller above one gateway in virtual time: its ticks, its events in the order of the live brain, and checks."""
+"""The Controller above one gateway in virtual time: its ticks, its events in the live order, and health checks."""
 
 from __future__ import annotations
 

@@ -326,6 +326,7 @@ class Worker:
         for attempt in (exchange.current, exchange.hedge):
             if attempt is not None and attempt.open:
                 self.close(attempt, cause, 0)
+        exchange.current = exchange.hedge = None  # else each request would be a cycle of references
 
     # Time.
 
