@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from adaptive import balancer
 from adaptive.lanes import Lane
@@ -32,13 +33,15 @@ Build = Callable[[Cluster, random.Random, Iterable[Lane], Fleet], balancer.Balan
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a policy is made. `brain`: a Controller above it; `checked`: one too, where there are health checks, which is
-    all that it minds; `settings`: what its name carried.
+    all that it minds; `timeout`: which attempts have a fixed time-out, as an operator sets it who has no learned ones;
+    `settings`: what its name carried.
     """
 
     name: str
     build: Build
     brain: bool = False
     checked: bool = False
+    timeout: Literal["none", "repeatable", "all"] = "none"
     source: str = ""
     settings: Mapping[str, float] = field(default_factory=dict)
 
@@ -90,6 +93,9 @@ BASELINES: tuple[tuple[str, Build, str], ...] = (
     ("clairvoyant", Clairvoyant, "knows every instance's true state: the limit"),
 )
 
+# nginx's proxy_read_timeout and HAProxy's timeout server know no methods; Envoy's per_try_timeout is set per route.
+ALL_TIMED = frozenset({"nginx_least_conn", "haproxy_leastconn"})
+
 POLICIES: dict[str, Policy] = {
     "adaptive": Policy("adaptive", _live("adaptive"), brain=True, source="both loops, as `adaptive serve` runs them"),
     "adaptive_fast": Policy("adaptive_fast", _live("adaptive"), source="the fast loop alone: the brain is dead"),
@@ -97,7 +103,10 @@ POLICIES: dict[str, Policy] = {
         name: Policy(name, _live(name), checked=True, source="as live")
         for name in ("least_request", "peak_ewma", "round_robin", "random")
     },
-    **{name: Policy(name, build, source=source) for name, build, source in BASELINES},
+    **{
+        name: Policy(name, build, source=source, timeout="all" if name in ALL_TIMED else "repeatable")
+        for name, build, source in BASELINES
+    },
 }
 
 

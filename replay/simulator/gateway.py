@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Seconds between two sweeps: of a single worker, and of several, which then also hear each other's counts.
 SWEEP, SWEEP_SHARED = 0.025, 0.005
 CONNECT = 0.0002  # seconds until a connection stands, or is refused
+# An attempt's time-out under policies that learn none, in mean service times: beyond any healthy answer.
+FIXED = 15.0
 WAIT_ON = 0.1  # seconds until an attempt that nothing may replace yet is looked at again
 HEDGED = 0.05  # hedges for each request, at most; what is not used within HEDGES_KEPT requests is lost
 HEDGES_KEPT = 200
@@ -112,6 +114,8 @@ class Worker:
         self.paths = Paths(sim.instances, gateway, random.Random(f"{sim.seed}/paths/{gateway}/{number}"))
         self.wire = scenario.wire
         self.every = SWEEP if scenario.workers == 1 else SWEEP_SHARED
+        self.timeout = FIXED * sorted(i.mean for i in sim.instances)[len(sim.instances) // 2]
+        self.timed = sim.policy.timeout
         self.published = [0] * len(sim.instances)  # live counts as the others see them
         sim.at(self.every * (0.5 + 0.5 * self.rng.random()), self.sweep, None)
 
@@ -368,7 +372,7 @@ class Worker:
             self.failed(attempt, _CONNECT_TIMEOUT)
         elif now >= exchange.deadline:
             self.failed(attempt, _TIMEOUT_ROUTE)
-        elif not self.rules.attempt_timeout and not self.budget.affords(now):
+        elif not self.rules.attempt_timeout and self.timed == "none" and not self.budget.affords(now):
             attempt.deadline = min(exchange.deadline, now + WAIT_ON)
         else:
             self.failed(attempt, _TIMEOUT_ATTEMPT)
@@ -377,6 +381,8 @@ class Worker:
         """When to give this attempt up."""
         exchange, since = attempt.exchange, attempt.sent_at + attempt.connect
         limit = self.rules.attempt_timeout
+        if not limit and (self.timed == "all" or (self.timed == "repeatable" and not exchange.post)):
+            limit = self.timeout
         if not limit:
             if exchange.post or exchange.attempts > self.rules.retries + exchange.free:
                 return exchange.deadline
