@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Protocol
 
+from adaptive.exploring import Exploring
 from adaptive.fast import FastLoop
 from adaptive.lanes import Lane
 from adaptive.picks import LeastPeakEwma, LeastRequest, Random, RoundRobin
@@ -74,4 +75,7 @@ def make(cluster: Cluster, rng: random.Random, previous: Balancer | None = None)
     policy = POLICIES.get(cluster.policy)
     if policy is None:
         raise ValueError(f"policy {cluster.policy!r} of cluster {cluster.name!r} is none of {', '.join(POLICIES)}")
-    return policy(cluster, rng, previous.lanes if previous is not None else ())
+    made: Balancer = policy(cluster, rng, previous.lanes if previous is not None else ())
+    if cluster.random_picks > 0.0:
+        made = Exploring(made, cluster.random_picks, random.Random(rng.random()))
+    return made

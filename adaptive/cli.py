@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from adaptive.bench.command import app as bench_app
+from adaptive.commands.evaluate import evaluate
 from adaptive.commands.scenarios import scenarios
 from adaptive.commands.swarm import swarm
 
@@ -41,6 +42,7 @@ class Failure(Exception):
 
 app.command("scenarios")(scenarios)
 app.command("swarm")(swarm)
+app.command("evaluate")(evaluate)
 
 
 @app.command()

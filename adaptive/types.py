@@ -161,6 +161,7 @@ class Cluster:
     objective_latency: float | None = None
     health_checked: bool = False
     predict: bool = True  # off: the model-free policy alone
+    random_picks: float = 0.0  # share of repeatable requests that go to any endpoint: recordings answer more
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _examined(worlds: list[World], jobs: int) -> Any:
     """Findings in the order of the worlds."""
     if jobs == 1 or len(worlds) == 1:
         return map(_examine, worlds)
-    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+    from joblib import Parallel, delayed
 
     return Parallel(n_jobs=jobs, return_as="generator")(delayed(_examine)(world) for world in worlds)
 

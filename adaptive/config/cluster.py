@@ -155,6 +155,7 @@ class ClusterConfig(Part):
     retry_budget: RetryBudget = RetryBudget()
     objective: Objective = Objective()
     predict: Flag = True  # off: the model-free policy alone
+    random_picks: Share = 0.0  # of repeatable requests, to any endpoint: a recording can then answer for more policies
 
     @field_validator("tls", mode="before")
     @classmethod

@@ -66,7 +66,10 @@ def read_document(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        fault = Fault((), f"not YAML: {reason}", mark.line + 1 if mark else 0)
+        # Newer LibYAMLs have a bound of their own, far beyond DEPTH, and may reach it while they read ahead.
+        deep = "nesting depth" in (error.problem or "")
+        told = f"nested more than {DEPTH} deep" if deep else f"not YAML: {reason}"
+        fault = Fault((), told, mark.line + 1 if mark else 0)
         return Document(None, builder.lines, [*builder.faults, fault])
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         where = getattr(error, "position", None)

@@ -59,6 +59,7 @@ def topology(config: Config, slots: Mapping[str, int], generation: int) -> Topol
             objective_latency=cluster.objective.latency,
             health_checked=cluster.health_check is not None,
             predict=cluster.predict,
+            random_picks=cluster.random_picks,
         )
         for index, (name, cluster) in enumerate(config.clusters.items())
     )

@@ -241,10 +241,10 @@ def test_a_missing_key_is_told_at_the_mapping_that_lacks_it() -> None:
         ("a: \0\n", "g.yaml:1: not YAML: control characters are not allowed"),
         ("a: \ud800\n", "g.yaml: not YAML: surrogates not allowed"),
         ("a: " + "[" * 100_000, "g.yaml:1: nested more than 50 deep"),
-        ("{" * 100_000, "g.yaml:1: a key must be a word"),
+        ("{" * 100_000, ("g.yaml:1: a key must be a word", "g.yaml:1: nested more than 50 deep")),  # by LibYAML
     ],
 )
-def test_what_is_no_yaml_mapping_is_an_error_with_its_line(text: str, message: str) -> None:
+def test_what_is_no_yaml_mapping_is_an_error_with_its_line(text: str, message: str | tuple[str, ...]) -> None:
     found = errors(text)
     assert len(found) == 1 and found[0].startswith(message)
 
