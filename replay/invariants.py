@@ -84,8 +84,9 @@ def attempts(rows: Rows, made: int, scenario: Scenario) -> list[Violation]:
     report(same & (number == before["attempt"]), "one outcome an attempt", "a second outcome")
     report(np.where(same, number > before["attempt"].astype(np.int64) + 1, number != 1), "one outcome an attempt",
            "the attempt before it has no outcome")  # fmt: skip
-    free = np.isin(before["cause"], _FREE)
-    report(same & (number > 1 + scenario.rules.retries) & ~free, "bounded retries", f"of {scenario.rules.retries}")
+    free = stale_before(rows, same)
+    report(number > 1 + scenario.rules.retries + free, "bounded retries", f"of {scenario.rules.retries}")
+    report((rows["cause"] == Cause.RESET_IDLE) & (free > 0), "bounded retries", "a second connection that was stale")
     acted_on = ~_UNTOUCHED[before["cause"]]
     report(same & ~repeatable & acted_on, "nothing twice that must not", f"sent again after {_names(before, same)}")
     good = (before["cause"] == Cause.RESPONSE) & (before["status"] < 500)
@@ -93,6 +94,17 @@ def attempts(rows: Rows, made: int, scenario: Scenario) -> list[Violation]:
     report(same & (good | final), "nothing after the answer", "the request had been answered")
     report(same & (rows["sent_at"] < before["done"] - TOLERANCE), "one at a time", "the one before it was under way")
     return found
+
+
+def stale_before(rows: Rows, same: Any) -> Any:
+    """Of each attempt: how many earlier ones of its request met a kept connection that had been closed, shape (n,).
+
+    No retries of the route pay for these. `same` (n,): whether the row before is of the same request.
+    """
+    stale = (rows["cause"] == Cause.RESET_IDLE).astype(np.int64)
+    before = np.cumsum(stale) - stale
+    begin = np.maximum.accumulate(np.where(same, 0, np.arange(len(rows))))
+    return before - before[begin]
 
 
 def _names(before: Rows, same: Any) -> str:

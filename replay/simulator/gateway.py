@@ -74,6 +74,7 @@ class Exchange:
         "deadline",
         "done",
         "free",
+        "fresh",
         "hedge",
         "index",
         "post",
@@ -88,7 +89,7 @@ class Exchange:
         self.tried: tuple[int, ...] = ()
         self.current: Attempt | None = None
         self.hedge: Attempt | None = None
-        self.done = False
+        self.done = self.fresh = False  # fresh: after a kept connection had been closed, only new ones are used
 
 
 class Worker:
@@ -155,7 +156,7 @@ class Worker:
             marks = (_REPEATABLE if repeatable else 0) | (_HEDGE if hedge else 0)
             attempt.marks = marks | _EXPLORED if self.balancer.explored else marks
         self.sent(lane, attempt, now)
-        if self.idle[slot]:
+        if self.idle[slot] and not exchange.fresh:
             self.idle[slot] -= 1
         else:
             attempt.marks |= _FRESH
@@ -269,6 +270,7 @@ class Worker:
         if sim.now >= exchange.deadline:
             return False
         if cause == _RESET_IDLE:
+            exchange.fresh = True
             exchange.free += 1
         elif exchange.attempts > self.rules.retries + exchange.free:
             return False

@@ -275,6 +275,26 @@ def test_more_retries_than_the_route_allows() -> None:
     assert accused(chain, scenario=dataclasses.replace(SCENARIO, rules=Rules(retries=3))) == []
 
 
+def causes(*wanted: Cause) -> Any:
+    """One request's attempts, which ended so."""
+    return rows(
+        *(
+            {"request": 1, "attempt": k + 1, "sent_at": float(k), "cause": int(c), "status": 0, "marks": REPEATABLE}
+            for k, c in enumerate(wanted)
+        )
+    )
+
+
+def test_a_kept_connection_that_was_closed_is_free_once_and_for_all_that_follow() -> None:
+    stale, refused = Cause.RESET_IDLE, Cause.CONNECT_REFUSED
+    for chain in ((stale, refused, refused, refused), (refused, stale, refused, refused)):
+        assert accused(causes(*chain)) == []
+    assert accused(causes(stale, refused, refused, refused, refused)) == ["bounded retries"]
+    assert accused(causes(stale, stale, refused)) == ["bounded retries"]
+    others = rows({"request": 0, "cause": int(stale), "status": 0})
+    assert accused(np.concatenate([others, causes(refused, refused, refused, refused)])) == ["bounded retries"]
+
+
 def test_a_budget_overdrawn_by_one() -> None:
     """Six requests and one second at a ratio of 0.2 and one a second allow 1.2 + 1 + 1 = 3.2 retries."""
 
