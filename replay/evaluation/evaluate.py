@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from replay.evaluation import recorded
-from replay.evaluation.attempts import EvaluationError, Recording, seen
+from replay.evaluation.attempts import EvaluationError, Recording, Seen, seen
 from replay.evaluation.beside import beside
 from replay.evaluation.figures import NAMES, Check, Guess, check, figures, guess
 from replay.evaluation.fit import Fit, fit, scenario
@@ -95,68 +95,108 @@ def evaluate(
     `logged`: the policy that recorded, if it is known. `weights`: static weights by endpoint, for the candidates alone.
     Raises EvaluationError where the trace supports no answer for any policy.
     """
-    run = simulate or _simulator()
+    data = seen(trace, cluster)
+    say(f"fitting {len(data.rows)} attempts of {len(data.requests.due)} requests to {len(data.instances)} instances")
     named = {name: _named(name) for name in dict.fromkeys([*policies, *([logged] if logged else [])])}
     refused = [(name, str(found)) for name, found in named.items() if isinstance(found, Exception)]
     if logged in dict(refused):
         raise EvaluationError(dict(refused)[logged])
-    rng = np.random.default_rng([seed, 1])
-    data = seen(trace, cluster)
-    say(f"fitting {len(data.rows)} attempts of {len(data.requests.due)} requests to {len(data.instances)} instances")
-    guessed = ""
-    if not logged:
-        guessed, ahead = likely(data)
-        say(
-            f"by its picks it was recorded under {guessed or 'no policy that is known'} ({ahead:.2f} nats a pick ahead)"
-        )
-        logged = guessed if ahead > CLEAR else ""
-        if logged:
-            named.setdefault(logged, _named(logged))
-    made = fit(data, rng, timeout=timeout, warm=warm, rules=rules, weights=dict(weights or {}))
-    worlds = [scenario(made, np.random.default_rng([seed, 2, k]), dict(weights or {})) for k in range(draws)]
-    plain = tuple(range(1000 * seed + 1, 1000 * seed + 1 + seeds))
-    check_policy: Policy | Exception = named[logged] if logged else recorded.policy(data.requests.first)
+    told = bool(logged)
+    logged = logged or _likely(data, say)
+    given = dict(weights or {})
+    made = fit(data, np.random.default_rng([seed, 1]), timeout=timeout, warm=warm, rules=rules, weights=given)
+    worlds = [scenario(made, np.random.default_rng([seed, 2, k]), given) for k in range(draws)]
+    stage = _Stage(made, worlds, seed, seeds, simulate or _simulator(), predictor)
+    check_policy = _named(logged) if logged else recorded.policy(data.requests.first)
     assert isinstance(check_policy, Policy)
     say(f"checking the fit by simulating {logged or 'the recorded picks'}")
-    checks = _checks(made, [replace(w, instances=_unweighted(w)) for w in worlds], check_policy, run, seed, predictor)
+    checks = stage.checks(check_policy)
     _refuse(checks, logged)
     excess = {c.name: c.excess if logged else _blind(c) for c in checks}
     predicted: list[Predicted] = []
-    for name in dict.fromkeys(policies):
-        policy = named[name]
+    for policy in (named[name] for name in dict.fromkeys(policies)):
         if isinstance(policy, Exception):
             continue
-        say(f"simulating {name}")
-        runs = tuple(run(made.scenario, policy, s, record=s == plain[0], predictor=predictor) for s in plain)
-        reasons = _support(made, runs[0])
-        if reasons:
-            refused += [(name, reason) for reason in reasons]
-            continue
-        others = [run(w, policy, 1000 * seed + 500 + k, predictor=predictor) for k, w in enumerate(worlds)]
-        found = beside(data, policy, made, seed) if estimators else None
-        predicted.append(_predicted(name, runs, others, excess, made, found))
-    warnings = [*made.notes, *_loose(checks)]
-    if guessed and logged:
-        warnings.append(f"the trace was recorded under {logged}, as far as its picks tell (--logged says it)")
+        say(f"simulating {policy.name}")
+        found = stage.predict(policy, excess, estimators)
+        if isinstance(found, Predicted):
+            predicted.append(found)
+        else:
+            refused += [(policy.name, reason) for reason in found]
+    warnings = (*made.notes, *_loose(checks), *_caveats(logged, told, estimators))
+    pairs = _compared(predicted, seed)
+    by = logged or recorded.NAME
+    return Evaluation(made, by, checks, tuple(predicted), tuple(refused), pairs, warnings, trace.partial, stage.plain)
+
+
+def _likely(data: Seen, say: Say) -> str:
+    """The policy that recorded, as far as its picks tell it clearly; empty if they do not."""
+    guessed, ahead = likely(data)
+    say(f"by its picks it was recorded under {guessed or 'no policy that is known'} ({ahead:.2f} nats a pick ahead)")
+    return guessed if ahead > CLEAR else ""
+
+
+def _caveats(logged: str, told: bool, estimators: bool) -> list[str]:
+    """What to bear in mind of every answer. `told`: whether the policy that recorded was named, not guessed."""
+    out = []
+    if logged and not told:
+        out.append(f"the trace was recorded under {logged}, as far as its picks tell (--logged says it)")
     elif not logged:
-        warnings.append(
+        out.append(
             "the policy that recorded is not known (--logged says it): the fit was checked with the recorded picks, "
             "which no longer suit the queues that they meet, so that the intervals are wider than they need be"
         )
     if estimators:
-        warnings.append("the estimators beside the simulation hold the recorded queues fixed: they ignore interference")
-    pairs = _compared(predicted, seed)
-    return Evaluation(
-        made,
-        logged or recorded.NAME,
-        checks,
-        tuple(predicted),
-        tuple(refused),
-        pairs,
-        tuple(warnings),
-        trace.partial,
-        plain,
-    )
+        out.append("the estimators beside the simulation hold the recorded queues fixed: they ignore interference")
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A fit and draws of it, on which policies are run."""
+
+    made: Fit
+    worlds: Sequence[Scenario]
+    seed: int
+    seeds: int
+    run: Simulate
+    predictor: Any
+
+    @property
+    def plain(self) -> tuple[int, ...]:
+        """Seeds of the runs of the likeliest scenario."""
+        return tuple(1000 * self.seed + 1 + k for k in range(self.seeds))
+
+    def checks(self, policy: Policy) -> tuple[Check, ...]:
+        """Whether the fit gives back what was recorded; the weights are not yet those of the candidates.
+
+        Raises EvaluationError where no request is judged.
+        """
+        made, requests = self.made, self.made.seen.requests
+        judged = requests.due >= made.warm
+        if not judged.any():
+            raise EvaluationError(f"no request is due after the first {made.warm:g} s, which are not judged")
+        truth = figures(requests.seen(made.warm, made.timeout), requests.failed[judged])
+        worlds = [replace(w, instances=_unweighted(w)) for w in self.worlds]
+        again = [_judged(one) for one in self._drawn(worlds, policy, 700)]
+        return tuple(check(name, truth[name], [one[name] for one in again]) for name in NAMES)
+
+    def predict(self, policy: Policy, excess: Mapping[str, float], estimators: bool) -> Predicted | list[str]:
+        """What the policy would have done, or why that cannot be said."""
+        made, first = self.made, self.plain[0]
+        runs = tuple(
+            self.run(made.scenario, policy, s, record=s == first, predictor=self.predictor) for s in self.plain
+        )
+        reasons = _support(made, runs[0])
+        if reasons:
+            return reasons
+        others = self._drawn(self.worlds, policy, 500)
+        found = beside(made.seen, policy, made, self.seed) if estimators else None
+        return _predicted(policy.name, runs, others, excess, made, found)
+
+    def _drawn(self, worlds: Sequence[Scenario], policy: Policy, offset: int) -> list[Run]:
+        base = 1000 * self.seed + offset
+        return [self.run(w, policy, base + k, predictor=self.predictor) for k, w in enumerate(worlds)]
 
 
 def _simulator() -> Simulate:
@@ -180,18 +220,6 @@ def _unweighted(world: Scenario) -> tuple[Any, ...]:
 
 def _judged(one: Run) -> dict[str, float]:
     return figures(one.seen(), one.requests.failed[one.requests.due >= one.warm])
-
-
-def _checks(
-    made: Fit, worlds: Sequence[Scenario], policy: Policy, run: Simulate, seed: int, predictor: Any
-) -> tuple[Check, ...]:
-    requests = made.seen.requests
-    judged = requests.due >= made.warm
-    if not judged.any():
-        raise EvaluationError(f"no request is due after the first {made.warm:g} s, which are not judged")
-    truth = figures(requests.seen(made.warm, made.timeout), requests.failed[judged])
-    again = [_judged(run(w, policy, 1000 * seed + 700 + k, predictor=predictor)) for k, w in enumerate(worlds)]
-    return tuple(check(name, truth[name], [one[name] for one in again]) for name in NAMES)
 
 
 def _blind(one: Check) -> float:

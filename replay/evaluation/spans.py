@@ -14,14 +14,16 @@ from scipy.stats import norm, poisson
 from replay.evaluation.attempts import ANSWERED, CUT, ERROR, GIVEN_UP, REFUSED, UNREACHABLE, Attempts, Column, Floats
 from replay.evaluation.segments import shares
 
-# A gap in an instance's answers and the burst at its end make a pause if chance would do so once in e**12 answers.
-SURPRISE = 12.0
+# A gap in an instance's answers and the burst at its end make a pause if chance would do so once in e**16 answers.
+SURPRISE = 16.0
 BURST = 0.004  # seconds in which what a pause held back comes out
-LEAST_BURST = 3
+LEAST_BURST = 2
+AROUND = 2.0  # seconds in which others say what is usual
 LEAST_PAUSE = 0.02  # seconds
 NEAR = 0.5  # seconds around an attempt in which others say what is usual there
 FEW = 5  # answers that make a median
 UNUSUAL = 0.02  # share of answers that take so long: an attempt given up later than that may hang
+TWICE = 2.0  # times as many must be given up as would be late anyway, before any is taken to hang
 MOSTLY = 0.8  # share of refusals from which an instance counts as down rather than erring
 RARE = 0.001  # share of errors that is not worth a fault
 
@@ -40,23 +42,30 @@ class Span:
 
 
 def pauses(one: Attempts) -> list[Span]:
-    """Stop-the-world pauses: no answer for longer than chance would have it, then many at once."""
-    done = np.sort(one.done[one.end == ANSWERED])
+    """Stop-the-world pauses: no answer though attempts were there for longer than chance would have it, then several.
+
+    What was there is weighed by its time in the gap over the median latency around it: so many answers were due.
+    """
+    answered = one.end == ANSWERED
+    order = np.argsort(one.done[answered], kind="stable")
+    sent, done = one.sent[answered][order], one.done[answered][order]
     if len(done) < 2 * FEW:
         return []
-    gaps = np.flatnonzero(np.diff(done) >= LEAST_PAUSE)
+    whole = float(np.median(done - sent))
     found = []
-    for k in gaps:
+    for k in np.flatnonzero(np.diff(done) >= LEAST_PAUSE):
         a, b = float(done[k]), float(done[k + 1])
-        around = np.searchsorted(done, (a - 2.0, a, b + BURST, b + 2.0))
-        rate = float((around[1] - around[0] + around[3] - around[2]) / (4.0 - BURST))
         burst = int(np.searchsorted(done, b + BURST) - (k + 1))
-        if burst < LEAST_BURST or rate <= 0.0:
+        if burst < LEAST_BURST:
             continue
-        inside = int((one.sent < a).sum() - (one.done <= a).sum())
-        surprise = rate * (b - a) - float(poisson.logsf(burst - 2, rate * BURST))
-        if surprise > SURPRISE and inside >= 1:
-            start = a + min(1.0 / rate, (b - a) / 2)  # the last answer came, on average, one usual gap before it
+        before, after = np.searchsorted(done, (a - AROUND, b + AROUND))
+        near = np.r_[before:k, k + 1 + burst : after]
+        usual = float(np.median((done - sent)[near])) if len(near) >= FEW else whole
+        rest = sent[k + 1 : after + FEW]
+        due = float(np.clip(b - np.maximum(rest[rest < b], a), 0.0, None).sum()) / max(usual, 1e-6)
+        rate = len(near) / (2 * AROUND)
+        if due - float(poisson.logsf(burst - 2, rate * BURST)) > SURPRISE and (rest < a).any():
+            start = a + min(1.0 / max(rate, 1e-6), (b - a) / 2)  # the last answer came one usual gap before it
             found.append(Span("gc", start, b, count=burst))
     return found
 
@@ -121,7 +130,8 @@ def hangs(one: Attempts, seconds: float) -> tuple[list[Span], Column]:
     for s in shares(one.sent[decided], stuck[decided], seconds):
         inside = decided & (one.sent >= s.start) & (one.sent < s.end)
         p = _share(given[inside], beyond[inside])
-        if p * inside.sum() < 2.0 or p < UNUSUAL:
+        late = float(inside.sum() * beyond[inside & given].mean()) if (inside & given).any() else 0.0
+        if p * inside.sum() < 2.0 or p < UNUSUAL or (inside & given).sum() < TWICE * late + 3.0 * np.sqrt(late):
             continue
         mine = inside & given
         hung[mine] = p / (p + (1.0 - p) * beyond[mine]) > 0.5

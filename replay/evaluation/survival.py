@@ -11,6 +11,8 @@ from scipy.stats import norm
 
 from replay.evaluation.attempts import Column, Floats
 
+# Where one value would stand for more than so many, having outlived as many lower bounds, it is not trusted.
+MANY = 20.0
 POINTS = 1001  # of a table: the last step is the last thousandth
 
 
@@ -21,7 +23,10 @@ def table(values: Floats, bound: Column, points: int = POINTS) -> Floats:
     n = len(x)
     alive = n - np.arange(n)
     below = 1.0 - np.cumprod(np.where(cut, 1.0, 1.0 - 1.0 / alive))
-    at, reached = x[~cut], below[~cut]
+    trusted = ~cut & (n * np.diff(np.r_[0.0, below]) <= MANY)  # steps only grow: those left out are the last
+    if not trusted.any():
+        trusted = ~cut
+    at, reached = x[trusted], below[trusted]
     if not len(at):
         raise ValueError("no value is known: all are lower bounds")
     # The k-th of n values stands for the middle of its step, so that neither end is off by a whole one.
