@@ -6,6 +6,9 @@
     predictor   the interface that every model keeps, and the smallest model that keeps it
     online      logistic regression, learned from delayed labels in minibatches
     trust       whether the model may decide, by its losses against those of the model-free rule
+    saved       one version of a model on disk: plain arrays and a manifest that proves them
+    store       a directory of versions, and which of them is champion and challenger
+    estimators  full scikit-learn estimators, for what is only looked at later
     learner     all of them in step: ask before the answer is known, score and teach when it comes
 
 Nothing here reads a clock or calls a global random number; scikit-learn is imported by the constructor that needs it.
