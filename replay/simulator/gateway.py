@@ -7,6 +7,7 @@ snapshot asks for them, shedding, and one Outcome for each Attempt.
 from __future__ import annotations
 
 import random
+from operator import sub
 from typing import TYPE_CHECKING
 
 from adaptive import classify
@@ -69,19 +70,9 @@ class Exchange:
     """One request in a gateway; `index` is its row among the clients' requests."""
 
     __slots__ = (
-        "attempts",
-        "current",
-        "deadline",
-        "done",
-        "free",
-        "fresh",
-        "hedge",
-        "index",
-        "post",
-        "started",
-        "tried",
-        "try_",
-    )
+        "attempts", "current", "deadline", "done", "free", "fresh", "hedge", "index", "post", "started",
+        "tried", "try_",
+    )  # fmt: skip
 
     def __init__(self, index: int, post: bool, now: float, deadline: float, try_: int) -> None:
         self.index, self.post, self.started, self.deadline, self.try_ = index, post, now, deadline, try_
@@ -117,7 +108,11 @@ class Worker:
         self.every = SWEEP if scenario.workers == 1 else SWEEP_SHARED
         self.timeout = FIXED * sorted(i.mean for i in sim.instances)[len(sim.instances) // 2]
         self.timed = sim.policy.timeout
-        self.published = [0] * len(sim.instances)  # live counts as the others see them
+        # Attempts in flight, by slot: own ones as the others see them; those of all workers; what it was told.
+        self.published = [0] * len(sim.instances)
+        self.total, self.told = sim.totals[gateway], self.published
+        self.open = 0  # attempts under way
+        self.changed = False  # whether any began or ended since
         sim.at(self.every * (0.5 + 0.5 * self.rng.random()), self.sweep, None)
 
     # Requests.
@@ -156,6 +151,8 @@ class Worker:
             marks = (_REPEATABLE if repeatable else 0) | (_HEDGE if hedge else 0)
             attempt.marks = marks | _EXPLORED if self.balancer.explored else marks
         self.sent(lane, attempt, now)
+        self.open += 1
+        self.changed = True
         if self.idle[slot] and not exchange.fresh:
             self.idle[slot] -= 1
         else:
@@ -286,6 +283,8 @@ class Worker:
     def close(self, attempt: Attempt, cause: int, status: int) -> None:
         """Ends an attempt: outcome and balancer."""
         attempt.open = False
+        self.open -= 1
+        self.changed = True
         now = self.sim.now
         lane = attempt.lane
         if attempt.instance.holding:
@@ -349,17 +348,26 @@ class Worker:
             self.version = self.waiting.version
             self.waiting = None
         if self.every == SWEEP_SHARED:
-            self.published = [0] * len(self.instances)
-            for lane in self.balancer.lanes:
-                self.published[lane.slot] = lane.in_flight
-            others = [w.published for w in sim.workers if w.gateway == self.gateway and w is not self]
-            self.balancer.share([sum(counts) for counts in zip(*others, strict=True)])
-        for lane in self.balancer.lanes:
+            self.hear()
+        for lane in self.balancer.lanes if self.open else ():
             if lane.outstanding:
                 for attempt in list(lane.outstanding):
                     assert isinstance(attempt, Attempt)
                     if attempt.deadline <= now:
                         self.expire(attempt, now)
+
+    def hear(self) -> None:
+        """Counts in flight go to the other workers, and theirs to the balancer where they are not what it has."""
+        total = self.total
+        if self.changed:
+            self.changed = False
+            before, self.published = self.published, [lane.in_flight for lane in self.balancer.lanes]
+            for slot, (new, old) in enumerate(zip(self.published, before, strict=True)):
+                total[slot] += new - old
+        others = list(map(sub, total, self.published))
+        if others != self.told:
+            self.told = others
+            self.balancer.share(others)
 
     def expire(self, attempt: Attempt, now: float) -> None:
         """Its deadline has passed, or is not known yet."""

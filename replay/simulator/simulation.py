@@ -93,6 +93,7 @@ class Simulation:
             if spec.service not in kinds:
                 kinds[spec.service] = service.times(spec.service, plan.normal, plan.work)
         self.workers: list[Worker] = []
+        self.totals = [[0] * len(scenario.instances) for _ in range(scenario.gateways)]  # attempts in flight, by slot
         self.instances = [
             Instance(self, slot, spec, kinds[spec.service], seed) for slot, spec in enumerate(scenario.instances)
         ]

@@ -22,7 +22,7 @@ from replay.scenario import FAULTS, Instance, Load, Scenario
 from replay.scenario_file import checked, load, to_json
 from replay.simulator.run import Requests, Run, View
 from replay.troubles import fault
-from replay.worlds import CALM, EVEN, World, draw
+from replay.worlds import CALM, EVEN, HEALING, World, draw
 
 pytest.importorskip("replay.simulator.simulation")
 
@@ -30,14 +30,15 @@ from adaptive.cli import app
 from replay import swarm
 from replay.watching import Violation
 
-SEEDS = 200
+# Most worlds last eight seconds; those that heal last a hundred, and of them one in eight is taken.
+SEEDS = [seed for seed in range(200) if seed % HEALING or seed % (8 * HEALING) == 0]
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, 20))
-def test_twenty_worlds_keep_every_promise(first: int) -> None:
-    """Two seconds each time: twenty fleets for some eight seconds, and one or two for a hundred."""
+@pytest.mark.parametrize("seeds", [SEEDS[i : i + 20] for i in range(0, len(SEEDS), 20)], ids=lambda seeds: seeds[0])
+def test_worlds_keep_every_promise(seeds: list[int]) -> None:
+    """Two to five seconds each time: twenty fleets under faults for eight seconds, few of them followed for ninety."""
     broken = []
-    for seed in range(first, first + 20):
+    for seed in seeds:
         print(f"seed {seed}")
         found = swarm.examine(draw(seed)).violations
         broken += [f"seed {seed}: {v} (again: adaptive swarm --seed {seed})" for v in found[:3]]
