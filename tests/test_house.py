@@ -21,7 +21,7 @@ PACKAGES = ("adaptive", "models", "replay")
 ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("adaptive.types", "adaptive.clock", "adaptive.version"),),
     (("adaptive.ewma", "adaptive.classify", "adaptive.config"),),
-    (("adaptive.telemetry", "replay.trace", "replay.scenario", "replay.arrivals"),),
+    (("adaptive.telemetry", "replay.trace", "replay.tracing", "replay.scenario", "replay.arrivals"),),
     (("models",),),
     (("adaptive.policy", "adaptive.stats"),),
     (
@@ -63,6 +63,8 @@ CORE = (
     "adaptive.envoy.translate",
     "models",
     "replay.trace",
+    "replay.tracing",
+    "replay.importers",
     "replay.scenario",
     "replay.arrivals",
     "replay.library",

@@ -20,7 +20,8 @@ from adaptive.telemetry.columns import OUTCOME_DTYPE, Rows
 from adaptive.types import OUTCOME_FIELDS, Topology
 from adaptive.version import __version__
 
-FORMAT = 1
+# 2: a time or a probability that nobody knows is NaN, and the header says so in `lacks`; before, none was.
+FORMAT = 2
 OPEN, DONE, PART, DAMAGED = ".arrows", ".parquet", ".part", ".damaged"
 
 _KEY = b"adaptive"
@@ -49,7 +50,10 @@ class RecordingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What one must know to use a recording. `wall_offset` is wall-clock time minus monotonic time, in seconds."""
+    """What one must know to use a recording. `wall_offset` is wall-clock time minus monotonic time, in seconds.
+
+    `source` is what recorded, `lacks` names the columns that it could not know, `partial` says which rows are missing.
+    """
 
     config_hash: str = ""
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -58,6 +62,9 @@ class Header:
     routes: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     endpoints: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # slot → (cluster, host:port)
+    source: str = "adaptive serve"
+    lacks: tuple[str, ...] = ()
+    partial: str = ""
     adaptive: str = __version__
     format: int = FORMAT
 
@@ -87,18 +94,9 @@ def convert(source: IO[bytes], path: Path, sink: IO[bytes], go_on: Callable[[], 
     OSError where the sink refuses.
     """
     layout, batches = _segment(source, path)
-    names = _Names(_header(layout, path))
+    names = Names(header_of(layout, path))
     count = 0
-    plain = [name for name in COLUMNS.values() if name not in _DICTIONARY]
-    writer = pq.ParquetWriter(
-        sink,
-        names.extend(layout),
-        compression="zstd",
-        compression_level=1,  # level 3 costs half as much again for 3 % less
-        use_dictionary=_DICTIONARY,
-        use_byte_stream_split=[name for name in plain if layout.field(name).type != pa.uint8()],
-        write_statistics=["done_seconds", "sent_at_seconds"],
-    )
+    writer = parquet(sink, names.extend(layout))
     with writer:
         for group in _groups(batches):
             if not go_on():
@@ -108,9 +106,39 @@ def convert(source: IO[bytes], path: Path, sink: IO[bytes], go_on: Callable[[], 
     return count
 
 
+def parquet(sink: IO[bytes] | Path, layout: pa.Schema) -> pq.ParquetWriter:
+    """A writer of finished recordings. `layout` may have more columns than the recorder's; words get dictionaries."""
+    words = [one.name for one in layout if pa.types.is_string(one.type)]
+    plain = [name for name in COLUMNS.values() if name not in _DICTIONARY]
+    return pq.ParquetWriter(
+        sink,
+        layout,
+        compression="zstd",
+        compression_level=1,  # level 3 costs half as much again for 3 % less
+        use_dictionary=_DICTIONARY + words,
+        use_byte_stream_split=[name for name in plain if layout.field(name).type != pa.uint8()],
+        write_statistics=["done_seconds", "sent_at_seconds"],
+    )
+
+
 def read_header(path: Path | str) -> dict[str, Any]:
     """The header of one recording."""
-    return _header(_table(Path(path), columns=[]).schema, Path(path))
+    return header_of(_table(Path(path), columns=[]).schema, Path(path))
+
+
+def header_of(layout: pa.Schema, path: Path) -> dict[str, Any]:
+    """The header in a schema. Raises RecordingError where there is none, or one of a newer format."""
+    try:
+        header = json.loads((layout.metadata or {})[_KEY])
+        version = int(header["format"])
+    except (KeyError, TypeError, ValueError):
+        raise RecordingError(f"{path}: no recording of Adaptive: it has no header") from None
+    if version > FORMAT:
+        raise RecordingError(
+            f"{path}: its format version {version} is newer than this Adaptive reads ({FORMAT}); "
+            f"it was written by Adaptive {header.get('adaptive', 'of an unknown version')}"
+        )
+    return dict(header)
 
 
 def read_recording(paths: Path | str | Iterable[Path | str]) -> pa.Table:
@@ -135,8 +163,8 @@ def recordings(directory: Path) -> list[Path]:
     return done + [path for path in sorted(directory.glob(f"*{OPEN}")) if path.stem not in known]
 
 
-class _Names:
-    """The columns that give slots and routes their names."""
+class Names:
+    """The columns that give slots and routes their names; for rows under one header."""
 
     def __init__(self, header: Mapping[str, Any]) -> None:
         endpoints = {int(slot): pair for slot, pair in header["endpoints"].items()}
@@ -218,29 +246,15 @@ def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _header(layout: pa.Schema, path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads((layout.metadata or {})[_KEY])
-        version = int(header["format"])
-    except (KeyError, TypeError, ValueError):
-        raise RecordingError(f"{path}: no recording of Adaptive: it has no header") from None
-    if version > FORMAT:
-        raise RecordingError(
-            f"{path}: its format version {version} is newer than this Adaptive reads ({FORMAT}); "
-            f"it was written by Adaptive {header.get('adaptive', 'of an unknown version')}"
-        )
-    return dict(header)
-
-
 def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         if path.suffix != OPEN:
             table = pq.read_table(path, columns=columns, memory_map=False)
-            _header(table.schema, path)
+            header_of(table.schema, path)
             return table
         with path.open("rb") as source:
             layout, batches = _segment(source, path)
-            names = _Names(_header(layout, path))
+            names = Names(header_of(layout, path))
             return names.add(pa.Table.from_batches(list(batches), layout))
     except FileNotFoundError:
         raise RecordingError(f"{path}: no such file") from None

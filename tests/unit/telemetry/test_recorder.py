@@ -81,7 +81,10 @@ def test_the_header_tells_where_the_rows_come_from(tmp_path: Path) -> None:
     recorder.close()
     header = read_header(next(tmp_path.iterdir()))
     assert header == {
-        "format": 1,
+        "format": 2,
+        "source": "adaptive serve",
+        "lacks": [],
+        "partial": "",
         "adaptive": recording.__version__,
         "config_hash": "c0ffee",
         "seeds": {"picks": 7},
@@ -355,9 +358,9 @@ def test_a_truncated_recording_is_named_in_the_error(tmp_path: Path, keep: int) 
 def test_a_recording_of_a_newer_format_is_refused_by_its_version(tmp_path: Path) -> None:
     path = finished(tmp_path)
     table = pq.read_table(path)
-    header = json.dumps({**read_header(path), "format": 2, "adaptive": "9.9"})
+    header = json.dumps({**read_header(path), "format": 3, "adaptive": "9.9"})
     pq.write_table(table.replace_schema_metadata({"adaptive": header}), path)
-    with pytest.raises(RecordingError, match=rf"^{path}: its format version 2 is newer .* \(1\); .* Adaptive 9\.9"):
+    with pytest.raises(RecordingError, match=rf"^{path}: its format version 3 is newer .* \(2\); .* Adaptive 9\.9"):
         read_recording(path)
 
 
