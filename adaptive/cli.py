@@ -32,6 +32,12 @@ app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
+DataPlane = Annotated[
+    Literal["embedded", "envoy", "xds"],
+    typer.Option(
+        help="What carries the requests: our own workers, an Envoy started here, or Envoys started elsewhere."
+    ),
+]
 PATIENCE = 5.0  # seconds for an answer of the admin API
 RELOADING = 30.0  # seconds for a reload, which waits for every process
 
@@ -62,11 +68,13 @@ def serve(
 
 
 @app.command()
-def check(config: ConfigFile) -> None:
-    """Check a configuration and print OK, or every error. Touches no network."""
+def check(config: ConfigFile, data_plane: DataPlane = "embedded") -> None:
+    """Check a configuration and print OK, or every error, what the data plane cannot do too. Touches no network."""
     from adaptive.config.load import load
+    from adaptive.config.planes import embedded
+    from adaptive.envoy.translate.unsaid import unsaid
 
-    load(config, files=True)
+    load(config, files=True, plane=embedded if data_plane == "embedded" else unsaid)
     typer.echo("OK")
 
 

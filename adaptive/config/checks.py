@@ -20,6 +20,7 @@ def faults(data: Any) -> Iterator[Fault]:
     if isinstance(data, dict):
         yield from _sockets(data)
         yield from _token(data)
+        yield from _service(data)
         yield from _endpoints(data)
         yield from _targets(data)
         yield from _repeated(data, _name, "the name of {}: names must differ")
@@ -69,6 +70,15 @@ def _token(data: dict[str, Any]) -> Iterator[Fault]:
         return
     if admin.get("token") is None and admin.get("token_file") is None:
         yield Fault(("admin",), f"{address[0]} can be reached from elsewhere: a token (or token_file) is required")
+
+
+def _service(data: dict[str, Any]) -> Iterator[Fault]:
+    envoy = data.get("envoy")
+    service = long_form(envoy.get("service")) if isinstance(envoy, dict) else None
+    if not isinstance(service, dict) or (address := _address(service)) is None or is_loopback(address[0]):
+        return
+    if service.get("tls") is None:
+        yield Fault(("envoy", "service"), f"{address[0]} can be reached from elsewhere: tls is required")
 
 
 def _endpoints(data: dict[str, Any]) -> Iterator[Fault]:

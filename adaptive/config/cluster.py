@@ -147,6 +147,7 @@ class ClusterConfig(Part):
     """A named set of endpoints and how it is served."""
 
     endpoints: Annotated[tuple[EndpointConfig, ...], Field(min_length=1)]
+    protocol: Literal["http1", "http2"] = "http1"  # towards the endpoints; http2, as gRPC needs it, through Envoy only
     policy: Literal["adaptive", "round_robin", "random", "least_request", "peak_ewma"] = "adaptive"
     health_check: HealthCheck | None = None
     limits: ClusterLimits = ClusterLimits()

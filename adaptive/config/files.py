@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from adaptive.config.document import Fault
+from adaptive.config.envoy import ServiceTLS
 from adaptive.config.model import Certificate, Config, UpstreamTLS
 
 # A hundred thousand endpoints; a device that never ends must not fill the memory.
@@ -40,7 +41,7 @@ def read_text(path: str) -> str:
 
 def file_faults(config: Config) -> list[Fault]:
     """What is wrong with the files that a configuration names."""
-    return [*_listeners(config), *_clusters(config), *_access_log(config)]
+    return [*_listeners(config), *_clusters(config), *_access_log(config), *_service(config)]
 
 
 def _listeners(config: Config) -> Iterator[Fault]:
@@ -59,7 +60,14 @@ def _clusters(config: Config) -> Iterator[Fault]:
             yield from _authorities((*path, "ca"), cluster.tls.ca)
 
 
-def _pair(path: tuple[str | int, ...], files: Certificate | UpstreamTLS) -> Iterator[Fault]:
+def _service(config: Config) -> Iterator[Fault]:
+    tls = config.envoy.service.tls if config.envoy.service else None
+    if tls is not None:
+        yield from _pair(("envoy", "service", "tls"), tls)
+        yield from _authorities(("envoy", "service", "tls", "ca"), tls.ca)
+
+
+def _pair(path: tuple[str | int, ...], files: Certificate | UpstreamTLS | ServiceTLS) -> Iterator[Fault]:
     """A certificate and its key: both readable, and of each other."""
     import ssl
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,18 +17,28 @@ from adaptive.config.environment import substitute
 from adaptive.config.errors import ConfigError, ConfigErrors
 from adaptive.config.files import Unreadable, file_faults, read_text
 from adaptive.config.model import Config
+from adaptive.config.planes import embedded
 
 _PLAIN = re.compile(r"[^\s\[\]'\"]+")
 
 
-def load(path: str | os.PathLike[str], env: Mapping[str, str] = os.environ, *, files: bool = False) -> Config:
-    """The configuration in a file; `files`: what it names is opened too. Raises ConfigErrors."""
+def load(
+    path: str | os.PathLike[str],
+    env: Mapping[str, str] = os.environ,
+    *,
+    files: bool = False,
+    plane: Callable[[Config], Iterable[Fault]] = embedded,
+) -> Config:
+    """The configuration in a file; `files`: what it names is opened too, and `plane` tells what the data plane that is
+    to serve it cannot do. Raises ConfigErrors.
+    """
     name = os.fspath(path)
     try:
         text = read_text(name)
     except Unreadable as error:
         raise ConfigErrors([ConfigError(name, error.line, "", str(error))]) from None
-    return _config(text, name, env, len(os.sched_getaffinity(0)), read_text, file_faults if files else None)
+    look = (lambda config: [*file_faults(config), *plane(config)]) if files else None
+    return _config(text, name, env, len(os.sched_getaffinity(0)), read_text, look)
 
 
 def parse(text: str, name: str = "config", env: Mapping[str, str] | None = None, cores: int = 1) -> Config:

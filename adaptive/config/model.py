@@ -26,6 +26,7 @@ from adaptive.config.cluster import (
     RetryBudget,
     UpstreamTLS,
 )
+from adaptive.config.envoy import EnvoyConfig
 from adaptive.config.route import HeaderChanges, HeaderMatch, RouteConfig, is_secret
 from adaptive.config.server import Admin, Certificate, Limits, Listener, ListenerTLS, Server, Timeouts
 from adaptive.config.units import PositiveDuration, Size, at_least
@@ -39,6 +40,7 @@ __all__ = [
     "ClusterTimeouts",
     "Config",
     "EndpointConfig",
+    "EnvoyConfig",
     "HeaderChanges",
     "HeaderMatch",
     "HealthCheck",
@@ -147,6 +149,7 @@ class Config(Part):
     recorder: RecorderConfig = RecorderConfig()
     access_log: AccessLogConfig | None = None
     model: ModelConfig = ModelConfig()
+    envoy: EnvoyConfig = EnvoyConfig()
 
     @field_validator("access_log", mode="before")
     @classmethod

