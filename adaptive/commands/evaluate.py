@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
+
+from adaptive.commands.reporting import File, Out, Thresholds, command, finish, read_thresholds, ready
 
 
 def evaluate(
@@ -23,11 +22,9 @@ def evaluate(
     warm: Annotated[float, typer.Option(help="Seconds at the start that are not judged; -1: 5, or an eighth.")] = -1.0,
     seeds: Annotated[int, typer.Option(min=2, help="Runs of the likeliest fleet; twice as many of others.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
-    out: Annotated[Literal["text", "json", "csv", "html"], typer.Option(help="Form of the report.")] = "text",
-    file: Annotated[Path | None, typer.Option("--file", "-o", help="Write the report here.")] = None,
-    threshold: Annotated[
-        list[str] | None, typer.Option(help="A promise, such as 'p99<200ms'; broken: exit 99.")
-    ] = None,
+    out: Out = "text",
+    file: File = None,
+    threshold: Thresholds = None,
     estimators: Annotated[bool, typer.Option(help="Off-policy estimators beside the simulation.")] = True,
 ) -> None:
     """Had another policy been in charge of this traffic, what would its clients have seen?
@@ -37,14 +34,17 @@ def evaluate(
     """
     from adaptive.cli import Failure
     from replay.evaluation.attempts import EvaluationError
-    from replay.evaluation.document import document, lines
+    from replay.evaluation.document import document
     from replay.evaluation.evaluate import evaluate as run
 
+    names = [name.strip() for name in policy.split(",") if name.strip()]
+    promises = read_thresholds(threshold, names)
+    ready(file)
     read, hashes = _read(trace)
     try:
         found = run(
             read,
-            [name.strip() for name in policy.split(",") if name.strip()],
+            names,
             seed=seed,
             seeds=seeds,
             draws=2 * seeds,
@@ -58,10 +58,11 @@ def evaluate(
         )
     except EvaluationError as error:
         raise Failure(f"{', '.join(map(str, trace))}: {error}") from None
-    for line in lines(found):
-        _say(line)
-    made = document(found, "adaptive " + shlex.join(sys.argv[1:]), hashes)
-    _report(made, out, file, threshold or [])
+    made = document(found, command(), hashes)
+    if out != "text" or file is not None:
+        for line in made["facts"]:
+            _say(line)
+    finish(made, out, file, promises)
     if not found.predicted:
         raise typer.Exit(1)
 
@@ -104,11 +105,3 @@ def _weights(text: str, known: set[str]) -> dict[str, float]:
         if not 0.0 < made[name] < float("inf"):
             raise Failure(f"--weights {part!r}: the weight must be a number above 0")
     return made
-
-
-def _report(made: dict[str, Any], out: str, file: Path | None, thresholds: list[str]) -> None:
-    text = json.dumps(made, indent=1)
-    if file is None:
-        typer.echo(text)
-    else:
-        file.write_text(text, encoding="utf-8")

@@ -1,51 +1,46 @@
-"""An evaluation as a report's document, and as lines for a terminal."""
+"""An evaluation as a report's document."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from adaptive.version import __version__
 from replay.evaluation.evaluate import Evaluation, Predicted
-from replay.evaluation.figures import QUANTILES
+from replay.evaluation.figures import NAMES
 from replay.evaluation.fit import Node
+from replay.report import series
+from replay.report.document import Document, Row, Series, row
+from replay.report.document import document as start
 
-POINTS = 200  # of a latency curve
 
-
-def document(found: Evaluation, command: str, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """The document. Seconds; 95 % intervals; `check` is the self-check, `instances` what was fitted."""
+def document(found: Evaluation, command: str, hashes: Mapping[str, str]) -> Document:
+    """The document. Beside a report's own keys: `check` is the self-check, `instances` what was fitted."""
     name = found.fit.scenario.name
-    timeout = found.fit.timeout
-    rows = [_row(name, one) for one in found.predicted]
-    return {
-        "kind": "evaluate",
-        "title": f"{found.fit.seen.cluster}: {len(found.fit.seen.requests.due)} recorded requests under other policies",
-        "command": command,
-        "adaptive": __version__,
-        "partial": found.partial,
-        "seeds": list(found.seeds),
-        "hashes": dict(hashes),
-        "warnings": list(found.warnings),
-        "refused": [{"policy": policy, "reason": reason} for policy, reason in found.refused],
-        "rows": rows,
-        "compared": [dict(one) for one in found.compared],
-        "series": {"latency": {one.policy: _curve(one) for one in found.predicted}},
-        "moves": [],
-        "thresholds": [],
+    title = f"{found.fit.seen.cluster}: {len(found.fit.seen.requests.due)} recorded requests under other policies"
+    made = start("evaluate", title, command, found.seeds, found.partial)
+    made["hashes"] = dict(hashes)
+    made["warnings"] = list(found.warnings)
+    made["refused"] = [{"policy": policy, "reason": reason} for policy, reason in found.refused]
+    made["rows"] = [_row(name, one) for one in found.predicted]
+    made["compared"] = [cast(Any, dict(one)) for one in found.compared]
+    made["series"] = _series(found)
+    made["moves"] = [move for one in found.predicted for move in series.moves(one.runs[0])]
+    made["facts"] = list(lines(found))
+    beside = {
         "check": {
             "policy": found.logged,
             "figures": {c.name: {"recorded": c.recorded, "simulated": c.simulated, "off": c.off} for c in found.checks},
         },
         "instances": [_instance(node) for node in found.fit.nodes],
-        "timeout": timeout,
+        "timeout": found.fit.timeout,
     }
+    return cast(Document, {**made, **beside})
 
 
 def lines(found: Evaluation) -> Iterator[str]:
-    """The self-check and what was fitted, one line each, for a terminal."""
+    """The self-check and what was fitted, one line each."""
     off = {c.name: c for c in found.checks}
     for name in ("p50", "p99"):
         c = off[name]
@@ -74,17 +69,10 @@ def describe(node: Node) -> str:
     )
 
 
-def _row(scenario: str, one: Predicted) -> dict[str, Any]:
-    made: dict[str, Any] = {"scenario": scenario, "policy": one.policy, "requests": one.requests}
-    failed = one.figures["failed"]
-    made["failed"], made["failed_share"] = failed.value, failed.value / max(1, one.requests)
-    for name in (*QUANTILES, "mean"):
-        made[name] = one.figures[name].value
-    made["intervals"] = {
-        name: [one.figures[name].low, one.figures[name].high] for name in (*QUANTILES, "mean", "failed")
-    }
-    made["intervals"]["failed_share"] = [x / max(1, one.requests) for x in (failed.low, failed.high)]
-    made["attempts_per_request"] = one.attempts
+def _row(scenario: str, one: Predicted) -> Row:
+    values = {name: one.figures[name].value for name in NAMES}
+    intervals = {name: [one.figures[name].low, one.figures[name].high] for name in NAMES}
+    made = row(scenario, one.policy, one.requests, values, intervals, one.attempts)
     if one.estimators:
         made["estimators"] = dict(one.estimators)
     if np.isfinite(one.effective):
@@ -92,10 +80,21 @@ def _row(scenario: str, one: Predicted) -> dict[str, Any]:
     return made
 
 
-def _curve(one: Predicted) -> dict[str, list[float]]:
-    q = np.linspace(0.0, 0.999, POINTS)
-    x = np.sort(np.concatenate([run.seen() for run in one.runs]))
-    return {"q": q.tolist(), "seconds": x[np.minimum(len(x) - 1, (q * len(x)).astype(int))].tolist()}
+def _series(found: Evaluation) -> Series:
+    """Latencies of all runs of the likeliest fleet; what happens over time, of the first of them."""
+    made: Series = {"latency": {}, "errors": {}, "weights": {}, "states": {}}
+    names = [one.name for one in found.fit.scenario.instances]
+    for one in found.predicted:
+        first = one.runs[0]
+        made["latency"][one.policy] = series.curve(np.concatenate([run.seen() for run in one.runs]))
+        made["errors"][one.policy] = series.errors(first.requests.due, first.requests.failed)
+        made["until"] = float(first.requests.due[-1])
+        rows = first.outcomes
+        if rows is not None and len(rows):
+            made["weights"][one.policy] = series.traffic(rows["sent_at"], rows["slot"], names, made["until"])
+        if steps := series.states(first, names):
+            made["states"][one.policy] = steps
+    return made
 
 
 def _instance(node: Node) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""Writes a report: as text, JSON, CSV or a page, to standard output or to a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from replay.report.document import Document, check, clean
+
+Form = Literal["text", "json", "csv", "html"]
+
+
+def render(made: Document, out: Form) -> str:
+    """The report in this form. Raises DocumentError where the document lacks what a writer needs."""
+    whole = check(clean(made))
+    if out == "json":
+        return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if out == "csv":
+        from replay.report.table import table
+
+        return table(whole)
+    if out == "html":
+        from replay.report.page import page
+
+        return page(whole)
+    from replay.report.text import text
+
+    return text(whole)
+
+
+def write(made: Document, out: Form, file: Path | None = None) -> None:
+    """Writes the report to `file`, or to stdout. Raises DocumentError and OSError; then no file has changed."""
+    text = render(made, out)
+    if file is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
