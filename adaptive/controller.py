@@ -18,6 +18,7 @@ from adaptive.policy.guard import Observer
 from adaptive.policy.steering import Steering
 from adaptive.stats import CONNECT, LOG_MICRO, MEASURED, MICROSECONDS, OK, STATUS, Stats
 from adaptive.types import (
+    Announced,
     ClusterEntry,
     Command,
     Event,
@@ -114,6 +115,9 @@ class Controller:
             case Overridden():
                 moved = self.steering.override(at, event, self.stats)
                 return [*moved, self._publish(at)]
+            case Announced():
+                moved = self.steering.announce(at, event, self.stats)
+                return [*moved, self._publish(at)] if moved else []
             case Reconfigured():
                 return self._reconfigure(at, event.topology)
         return []
@@ -248,7 +252,8 @@ class Controller:
         """All of a Snapshot that is worth publishing at once when it changes."""
         steps = np.searchsorted(PROBABILITY_STEPS, self.probability)
         states = [(state.panic, state.fallback, state.typical) for state in self.steering.clusters]
-        return self.steering.weight.tobytes(), self.steering.health.tobytes(), steps.tobytes(), tuple(states)
+        columns = (self.steering.weight, self.steering.health, self.steering.most, steps)
+        return *(column.tobytes() for column in columns), tuple(states)
 
     def _publish(self, at: float) -> Publish:
         """The Snapshot of this moment."""
@@ -262,7 +267,7 @@ class Controller:
             weight=self.steering.weight.tolist(),
             health=self.steering.health.tolist(),
             probability=self.probability.tolist(),
-            limit=[0] * n,
+            limit=self.steering.most.tolist(),
             hedge_delay=[0.0] * n,
             attempt_timeout=[0.0] * n,
             clusters=[

@@ -317,6 +317,17 @@ class Overridden:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """An instance said how much it will take, in a response's header or in its answer to a health check."""
+
+    at: float
+    slot: int
+    share: float  # of its weight, from 0 (it leaves) to 1
+    most: int  # attempts in flight at most; 0: no bound of its own
+    until: float  # when it ends by itself
+
+
+@dataclass(frozen=True, slots=True)
 class ObserverSeen:
     """How well the gateway itself could see: a stalled observer must eject nobody."""
 
@@ -334,7 +345,7 @@ class InFlightSeen:
     oldest: np.ndarray[Any, Any]  # seconds, monotonic: when the oldest outstanding attempt was sent; NaN where none is
 
 
-Event = OutcomesSeen | Tick | HealthChecked | Reconfigured | Overridden | ObserverSeen | InFlightSeen
+Event = OutcomesSeen | Tick | HealthChecked | Reconfigured | Overridden | Announced | ObserverSeen | InFlightSeen
 
 
 # Commands: what the Controller wants done.

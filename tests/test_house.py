@@ -20,7 +20,7 @@ PACKAGES = ("adaptive", "models", "replay")
 # counts.
 ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("adaptive.types", "adaptive.clock", "adaptive.version"),),
-    (("adaptive.ewma", "adaptive.classify", "adaptive.config"),),
+    (("adaptive.announcement", "adaptive.ewma", "adaptive.classify", "adaptive.config"),),
     (("adaptive.telemetry", "replay.trace", "replay.tracing", "replay.scenario", "replay.arrivals"),),
     (("models",),),
     (("adaptive.policy", "adaptive.stats"),),
@@ -45,6 +45,7 @@ EMPTY = frozenset(PACKAGES)
 
 # The decision core: the same under the gateway, under Envoy and in the simulator, so it may not know time or I/O.
 CORE = (
+    "adaptive.announcement",
     "adaptive.types",
     "adaptive.ewma",
     "adaptive.classify",

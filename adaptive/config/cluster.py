@@ -55,6 +55,7 @@ class HealthCheck(Part):
     healthy: Positive = 2  # passes in a row that make it healthy again
     unhealthy: Positive = 2  # failures in a row that count as evidence of a fault
     expect: frozenset[int] = frozenset(range(200, 300))
+    announcements: Flag = False  # the first line of the body may say "drain", "50%" or "maxconn:30"
 
     @field_validator("timeout")
     @classmethod

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import uvloop
 
 from adaptive import clock
+from adaptive.announcement import LIFETIME
 from adaptive.config.topology import topology
 from adaptive.gateway import parent
 from adaptive.gateway.boot import BrainBoot, Configuration
@@ -26,6 +27,7 @@ from adaptive.telemetry.board import Board
 from adaptive.telemetry.durations import Durations
 from adaptive.telemetry.ring import Ring
 from adaptive.types import (
+    Announced,
     Command,
     Event,
     Health,
@@ -239,6 +241,9 @@ class Brain:
             self._handle(
                 Overridden(clock.monotonic(), message["slot"], health, message["until"], str(message["reason"]))
             )
+        elif kind == "announced":
+            now = clock.monotonic()
+            self._handle(Announced(now, message["slot"], message["share"], message["most"], now + LIFETIME))
         elif kind == "report":
             self._send({"type": "report", "id": message["id"], "report": self.report()})
         elif kind == "explain":

@@ -264,6 +264,8 @@ class Exchange:
         """A response's head has come, and with `whole` all of its body. False: it goes no further."""
         status = reply.status
         attempt.load_cpu, attempt.load_app = reply.load_cpu, reply.load_app
+        if reply.announced is not None:
+            self.plane.announce(attempt.lane.slot, reply.announced, now)
         attempt.bytes_down = len(data)
         route = self.route
         if not self.body_done or reply.close:

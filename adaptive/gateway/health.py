@@ -17,14 +17,16 @@ from typing import Any
 import httptools
 
 from adaptive import clock
+from adaptive.announcement import HEADER, READY, Announcement, parse
 from adaptive.config.cluster import ClusterConfig, EndpointConfig, HealthCheck
 from adaptive.config.model import Config
 from adaptive.config.topology import slot_key
 from adaptive.gateway.tls import upstream_context
-from adaptive.types import HealthChecked
+from adaptive.types import Announced, HealthChecked
 
 JITTER = 0.1  # share of the interval: endpoints checked by many gateways are not checked by all at once
 CONCURRENT = 256  # checks under way at once; a thousand dead endpoints must not use up the descriptors
+KEPT = 3.5  # intervals for which an announcement holds: one lost check or two must not end it
 LONGEST = 64 * 1024  # bytes of an answer that are read; its status comes in the first hundred
 
 
@@ -51,23 +53,46 @@ class Streak:
         return told
 
 
-class _Answer:
-    """Callbacks of httptools that only want the final status."""
+class Answer:
+    """What an endpoint answered: callbacks of httptools that want the final status and what it announces."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: bool) -> None:
         self.parser = httptools.HttpResponseParser(self)
         self.status = 0
+        self.wanted = body  # the body's first line may announce something
+        self.body = b""
+        self.said = b""
+        self.done = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == HEADER:
+            self.said += b" " + value
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
         if status >= 200:
             self.status = status
+            self.done = not self.wanted
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+        if b"\n" in self.body:
+            self.done = True
+
+    def on_message_complete(self) -> None:
+        self.done = self.done or self.status > 0
+
+    @property
+    def announced(self) -> Announcement:
+        """What it announces; READY where it announces nothing."""
+        line = self.body.partition(b"\n")[0] if self.wanted else b""
+        return parse((self.said + b" " + line).strip().decode("latin-1")) or READY
 
 
 async def get(
     endpoint: EndpointConfig, check: HealthCheck, context: ssl.SSLContext | None, server_name: str | None
-) -> int:
-    """The status of one GET. Raises OSError, ssl.SSLError, httptools.HttpParserError or EOFError."""
+) -> Answer:
+    """The answer to one GET. Raises OSError, ssl.SSLError, httptools.HttpParserError or EOFError."""
     reader, writer = await asyncio.open_connection(
         endpoint.host,
         endpoint.port,
@@ -80,15 +105,17 @@ async def get(
             f"GET {check.path} HTTP/1.1\r\nHost: {check.host or endpoint.address}\r\n"
             "User-Agent: adaptive-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n".encode("ascii")
         )
-        answer = _Answer()
+        answer = Answer(check.announcements)
         read = 0
-        while not answer.status:
+        while not answer.done:
             data = await reader.read(4096)
             read += len(data)
+            if answer.status and (not data or read > LONGEST):
+                break  # a body that ends with its connection, or is no announcement
             if not data or read > LONGEST:
                 raise EOFError("no answer" if not data else "no end of the answer's head")
             answer.parser.feed_data(data)
-        return answer.status
+        return answer
     finally:
         writer.transport.abort()
 
@@ -96,7 +123,7 @@ async def get(
 class HealthChecks:
     """Runs the checks that a configuration wants, and passes their results to `tell`."""
 
-    def __init__(self, tell: Callable[[HealthChecked], None], seed: int) -> None:
+    def __init__(self, tell: Callable[[HealthChecked | Announced], None], seed: int) -> None:
         self.tell = tell
         self.rng = random.Random(f"health checks {seed}")
         self._tasks: dict[str, tuple[Any, asyncio.Task[None]]] = {}
@@ -142,13 +169,17 @@ class HealthChecks:
         assert check is not None
         streak = Streak(check.healthy, check.unhealthy)
         server_name = cluster.tls.server_name if cluster.tls is not None else None
+        before = READY
         # The first checks are spread over one interval, but a second at most: a dead endpoint should be known soon.
         await asyncio.sleep(self.rng.random() * min(check.interval, 1.0))
         while True:
             async with self._room:
                 began = clock.monotonic()
-                ok, detail = await self._once(endpoint, check, context, server_name)
+                ok, detail, said = await self._once(endpoint, check, context, server_name)
                 ended = clock.monotonic()
+            if ok and (said != READY or before != READY):
+                self.tell(Announced(ended, slot, said.share, said.most, ended + KEPT * check.interval))
+            before = said if ok else before
             for event in streak.told(HealthChecked(ended, slot, ok, ended - began, detail)):
                 self.tell(event)
             pause = check.interval * (1 + JITTER * (self.rng.random() - 0.5))
@@ -156,14 +187,14 @@ class HealthChecks:
 
     async def _once(
         self, endpoint: EndpointConfig, check: HealthCheck, context: ssl.SSLContext | None, server_name: str | None
-    ) -> tuple[bool, str]:
+    ) -> tuple[bool, str, Announcement]:
         try:
-            status = await asyncio.wait_for(get(endpoint, check, context, server_name), check.timeout)
+            answer = await asyncio.wait_for(get(endpoint, check, context, server_name), check.timeout)
         except TimeoutError:
-            return False, f"no answer within {check.timeout:g} s"
+            return False, f"no answer within {check.timeout:g} s", READY
         except (OSError, ssl.SSLError, httptools.HttpParserError, EOFError) as error:
-            return False, _said(error)
-        return status in check.expect, f"status {status}"
+            return False, _said(error), READY
+        return answer.status in check.expect, f"status {answer.status}", answer.announced
 
 
 def _said(error: Exception) -> str:

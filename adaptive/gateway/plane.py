@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from adaptive.announcement import READY, Announcement
 from adaptive.config.topology import topology
 from adaptive.gateway.boot import Configuration
 from adaptive.gateway.cluster import ClusterRuntime, expire
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # Peers whose trust is remembered; one look-up costs some microseconds, and it is made once a connection.
 _PEERS = 4096
+# Seconds after which the same announcement of an instance is told to the brain again.
+_AGAIN = 5.0
 # Bytes of pipelined requests that wait for their turn, for each that may wait.
 _PIPELINED_BYTES = 2048
 
@@ -64,6 +67,8 @@ class Plane:
         self._number = ((index & 0xFF) << 56) | ((epoch & 0xFF_FFFF) << 32)
         self.id_prefix = b"%016x" % (seed & 0xFFFF_FFFF_FFFF_FFFF)
         self._trust: dict[bytes, bool] = {}
+        self.tell: Callable[[dict[str, Any]], None] = lambda message: None  # the supervisor
+        self._announced: dict[int, tuple[Announcement, float]] = {}  # by slot: what was told last, and when
         self._leaving: list[Lane] = []  # of endpoints that left the configuration with attempts under way
         self._dropped = 0  # lines of the access log that are counted already
         self.rejects = {
@@ -103,6 +108,7 @@ class Plane:
         self.via_line = b"via: 1.1 %b\r\n" % self.via if self.via else b""
         self._networks = [ipaddress.ip_network(network) for network in config.server.trusted]
         self._trust.clear()
+        self._announced.clear()
         self.blocks = {route.index: self.counters.block(route.index) for route in self.routes.routes}
         self.no_block = self.counters.block(None)
         self.slots = made.slots
@@ -173,6 +179,13 @@ class Plane:
                 self._trust.clear()
             self._trust[peer] = known
         return known
+
+    def announce(self, slot: int, said: Announcement, now: float) -> None:
+        """Passes on what an instance says of itself: what is new at once, what is known every few seconds."""
+        before, at = self._announced.get(slot, (READY, now - _AGAIN))
+        if said != before or (said != READY and now - at >= _AGAIN):
+            self._announced[slot] = said, now
+            self.tell({"type": "announced", "slot": slot, "share": said.share, "most": said.most})
 
     def take_snapshot(self, force: bool = False) -> None:
         """Takes the snapshot in force, if it is another one than before."""

@@ -11,6 +11,7 @@ import re
 
 import httptools
 
+from adaptive import announcement
 from adaptive.gateway.fields import HOP_BY_HOP, FieldReader, Fields, content_length, dropped_names, tokens
 from adaptive.gateway.memo import Memo
 
@@ -23,8 +24,10 @@ CACHED_HEADS = 512
 # HTTP/1.1 responses are what we forward; an endpoint may answer in 1.0.
 _LINE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)( [\t -~\x80-\xff]*)?\r\n")
 _LOAD_ITEM = re.compile(rb"\"?(cpu_utilization|application_utilization)\"?\s*[=:]\s*(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)")
-# Fields that this hop reads; the load report is for the gateway, and is not told on.
-_SPECIAL = HOP_BY_HOP | {b"endpoint-load-metrics", b"endpoint-load-metrics-bin", b"content-length", b"x-request-id"}
+# Fields that this hop reads; load reports and announcements are for the gateway, and are not told on.
+_SPECIAL = HOP_BY_HOP | {
+    announcement.HEADER, b"endpoint-load-metrics", b"endpoint-load-metrics-bin", b"content-length", b"x-request-id",
+}  # fmt: skip
 _NONE: list[bytes] = []
 
 
@@ -43,6 +46,7 @@ class ReplyHead:
     """A response's head: status, how its body ends, and the lines that go on to the client."""
 
     __slots__ = (
+        "announced",
         "close",
         "kept",
         "length",
@@ -75,6 +79,8 @@ class ReplyHead:
         self.load_cpu = self.load_app = math.nan
         if b"endpoint-load-metrics" in values:
             self.load_cpu, self.load_app = load_report(values[b"endpoint-load-metrics"])
+        said = values.get(announcement.HEADER, _NONE)
+        self.announced = announcement.parse(b" ".join(said).decode("latin-1")) if said else None
         self.prefix = b""  # what `lines.reply_head` made of it
 
     def bodiless(self, head_request: bool) -> bool:

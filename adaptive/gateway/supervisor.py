@@ -282,6 +282,8 @@ class Supervisor:
         """A message that is no answer: what a process has to tell."""
         if message.get("type") in ("moved", "trust"):
             self.events.append(message)
+        elif message.get("type") == "announced":
+            self.fleet.brain.send(message)
         elif message.get("type") == "log":
             level = logging.getLevelName(str(message.get("level", "INFO")).upper())
             log.log(level if isinstance(level, int) else logging.INFO, "%s: %s", child.name, message.get("message"))

@@ -55,6 +55,7 @@ class Worker:
         outbox = Outbox(lambda flush: asyncio.get_running_loop().call_soon(flush))
         self.plane = Plane(boot.index, boot.seed, epoch, self.board, Ring.attach(boot.ring_fd), self.counters, outbox)
         self.plane.id_prefix = os.urandom(8).hex().encode()
+        self.plane.tell = self._send
         self.channel: Channel | None = None
         self.servers: list[asyncio.Server] = []
         # Another descriptor of each listening socket, and what makes a client of a connection accepted there.

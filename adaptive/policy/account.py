@@ -104,6 +104,7 @@ def _endpoint(
         for q, column in columns.items():
             windows[name][f"p{q * 100:.0f}_seconds"] = _number(float(column[slot]))
     override = scene.steering.overrides.get(slot)
+    announced = scene.steering.announced.get(slot)
     return {
         "address": member.endpoint.address,
         "slot": slot,
@@ -125,6 +126,9 @@ def _endpoint(
             "counts": np.cumsum(stats.histogram[slot]).tolist(),
             "sum_seconds": int(stats.totals[MICROSECONDS, slot]) / 1e6,
         },
+        "announced": None
+        if announced is None
+        else {"share": announced.share, "most": announced.most, "seconds_left": announced.until - scene.at},
         "override": None
         if override is None or override.health is None
         else {"health": override.health.name, "seconds_left": override.until - scene.at, "reason": override.reason},

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from adaptive.policy import guard, ladder, rule, weights
 from adaptive.stats import CONNECT, OK, STATUS, Stats
-from adaptive.types import Cluster, Health, Member, Moved, Overridden, Snapshot, Topology
+from adaptive.types import Announced, Cluster, Health, Member, Moved, Overridden, Snapshot, Topology
 from models.columns import Floats, Ints, Observed
 
 _FAILURES = slice(CONNECT, STATUS + 1)
+LEAVES = "it announced that it leaves"
 RELOOK = 60.0  # seconds after a return for which an endpoint's weight is still looked at
 
 
@@ -35,7 +36,9 @@ class Steering:
     """Columns (slots,) of health and weight, and the state machines behind them."""
 
     def __init__(self, topology: Topology, at: float) -> None:
+        # With the weight that is in force: the configured one times the share that an instance announced.
         self.members: dict[int, Member] = {m.slot: m for c in topology.clusters for m in c.members}
+        self.configured = {slot: member.weight for slot, member in self.members.items()}
         self.clusters = [
             ClusterState(
                 c,
@@ -55,12 +58,17 @@ class Steering:
         self.rungs = {slot: ladder.Rung(since=at) for slot in self.members}
         self.capacity = guard.Capacity(topology.slots)
         self.overrides: dict[int, Overridden] = {}
+        self.announced: dict[int, Announced] = {}  # what instances said of themselves, while it is in force
+        self.most = np.zeros(topology.slots, dtype=np.int64)  # attempts in flight, as announced; 0: no bound
         self.refusals: dict[int, tuple[float, str]] = {}  # slot → when and what the guard refused it last
         self.watched = np.zeros(topology.slots, dtype=bool)
 
     def adopt(self, old: Steering, stay: list[int]) -> None:
         """Takes over what an older one knows of the endpoints in the slots `stay`."""
         for slot in stay:
+            if slot in old.announced:
+                self.announced[slot] = old.announced[slot]
+                self._scale(slot)
             self.rungs[slot] = old.rungs[slot]
             self.health[slot] = old.health[slot]
             self.weight[slot] = max(1, round(old.weight[slot] / old.full[slot] * self.full[slot]))
@@ -121,7 +129,7 @@ class Steering:
         moves: dict[int, ladder.Move] = {}
         wishes: list[guard.Wish] = []
         for slot in look:
-            if slot in self.overrides:
+            if self.held(slot):
                 continue
             move = self.rungs[slot].propose(at, _sight(slot, stats, seen, judged, probability))
             if move is None:
@@ -134,7 +142,7 @@ class Steering:
         moved = [self._move(at, int(slots[i]), move, stats) for i, move in sorted(moves.items())]
         for slot in {*look, *(int(slots[i]) for i in moves)}:
             rung = self.rungs[slot]
-            if slot not in self.overrides:
+            if not self.held(slot):
                 self.weight[slot] = weights.weigh(
                     rung, self.members[slot].weight, float(doubt[slot]), int(self.weight[slot]), at
                 )
@@ -177,7 +185,7 @@ class Steering:
             self.refusals[int(slots[i])] = (at, text)
             state.guarded_at, state.guarded = at, f"{state.cluster.members[i].endpoint.address}: {text}"
         for i in ruling.recalled:
-            if i not in moves and int(slots[i]) not in self.overrides:
+            if i not in moves and not self.held(int(slots[i])):
                 moves[i] = ladder.Move(Health.HEALTHY, "called back: the rest is overloaded without it")
         return moves
 
@@ -199,24 +207,70 @@ class Steering:
             to, reason = event.health, f"set by an operator{': ' if event.reason else ''}{event.reason}"
         elif self.overrides.pop(event.slot, None) is not None:
             to, reason = Health.HEALTHY, "the operator's override ended"
+            if self._leaves(event.slot):
+                to, reason = Health.DRAINING, LEAVES
         else:
             return []
-        self.watched[event.slot] = True
+        return self._set(at, event.slot, ladder.Move(to, reason), stats)
+
+    def announce(self, at: float, event: Announced, stats: Stats) -> list[Moved]:
+        """Takes what an instance said of itself. An operator's word counts more. Passes over slots of no endpoint."""
+        slot, left = event.slot, self._leaves(event.slot)
+        if slot not in self.members or (slot not in self.announced and event.share >= 1.0 and not event.most):
+            return []
+        self.announced[slot] = event
+        before = int(self.full[slot])
+        self._scale(slot)
+        if event.share >= 1.0 and not event.most:
+            del self.announced[slot]
+        self.watched[slot] = True
+        if slot in self.overrides:
+            return []
+        if self._leaves(slot):
+            return self._set(at, slot, ladder.Move(Health.DRAINING, LEAVES), stats)
+        if left:
+            return self._set(at, slot, ladder.Move(Health.HEALTHY, "it announced that it is back, or no more"), stats)
+        self.weight[slot] = max(1, round(self.weight[slot] / before * self.full[slot]))
+        return []
+
+    def _scale(self, slot: int) -> None:
+        """Puts an announced share and bound in force. A share of 0 leaves the weight: the health says it all."""
+        event = self.announced[slot]
+        self.members[slot] = replace(
+            self.members[slot], weight=self.configured[slot] * (event.share if event.share > 0.0 else 1.0)
+        )
+        self.full[slot] = weights.full(self.members[slot].weight)
+        self.most[slot] = event.most
+
+    def _leaves(self, slot: int) -> bool:
+        return slot in self.announced and self.announced[slot].share <= 0.0
+
+    def held(self, slot: int) -> bool:
+        """Whether somebody else than the ladder says what an endpoint's health is."""
+        return slot in self.overrides or self._leaves(slot)
+
+    def _set(self, at: float, slot: int, move: ladder.Move, stats: Stats) -> list[Moved]:
+        """Sets health and weight at once, without steps."""
+        self.watched[slot] = True
         moved = []
-        if to != self.health[event.slot]:
-            level = self.rungs[event.slot].level
-            moved.append(self._move(at, event.slot, ladder.Move(to, reason), stats))
-            self.rungs[event.slot].level = level  # an operator's move is no relapse
-        self.weight[event.slot] = weights.by_hand(to, self.members[event.slot].weight)
+        if move.to != self.health[slot]:
+            level = self.rungs[slot].level
+            moved.append(self._move(at, slot, move, stats))
+            self.rungs[slot].level = level  # what somebody wanted is no relapse
+        self.weight[slot] = weights.by_hand(move.to, self.members[slot].weight)
         for state in self.clusters:
-            if event.slot in state.place:
+            if slot in state.place:
                 self._panic(state)
         return moved
 
     def expire(self, at: float, stats: Stats) -> list[Moved]:
-        """Ends the overrides whose time has come."""
-        ended = [o for o in self.overrides.values() if at >= o.until]
-        return [m for o in ended for m in self.override(at, Overridden(at, o.slot, None, at), stats)]
+        """Ends the overrides and announcements whose time has come."""
+        moved = []
+        for o in [o for o in self.overrides.values() if at >= o.until]:
+            moved += self.override(at, Overridden(at, o.slot, None, at), stats)
+        for a in [a for a in self.announced.values() if at >= a.until]:
+            moved += self.announce(at, Announced(at, a.slot, 1.0, 0, at), stats)
+        return moved
 
     def _panic(self, state: ClusterState) -> None:
         state.panic = guard.panics(

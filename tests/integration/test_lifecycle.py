@@ -31,13 +31,16 @@ class Instance(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     released = threading.Event()
     waiting = threading.Event()
+    leaving = ""  # in what it announces that it leaves: header or body
 
     def do_GET(self) -> None:
         if self.path == "/slow":
             self.waiting.set()
             self.released.wait(10)
-        body = b"hello"
+        body = b"drain\n" if self.path == "/health" and self.leaving == "body" else b"hello"
         self.send_response(200)
+        if self.leaving == "header" and self.path != "/health":
+            self.send_header("Endpoint-Announcement", "drain")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -50,6 +53,7 @@ class Instance(BaseHTTPRequestHandler):
 def instance() -> Iterator[str]:
     Instance.released.clear()
     Instance.waiting.clear()
+    Instance.leaving = ""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Instance)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"127.0.0.1:{server.server_address[1]}"
@@ -371,3 +375,19 @@ def test_an_override_moves_the_traffic_and_is_explained(start: Start, instance: 
     table = adaptive("status", "-c", str(gateway.path)).stdout
     assert any(instance in line and "EJECTED" in line for line in table.splitlines())
     assert adaptive("healthcheck", "-c", str(gateway.path)).returncode == 0
+
+
+@pytest.mark.parametrize("where", ["header", "body"])
+def test_an_instance_that_announces_that_it_leaves_drains(start: Start, instance: str, where: str) -> None:
+    """The other endpoint refuses everything, so that the one that leaves is asked until it is known to leave."""
+    check = {"path": "/health", "interval": "100ms", "timeout": "90ms", "announcements": True}
+    cluster = {"endpoints": [instance, "127.0.0.1:1"], "health_check": check}
+    gateway = start(clusters={"api": cluster}).ready(brain=True)
+    Instance.leaving = where
+    assert gateway.get("/") == (200, b"hello")
+
+    def told() -> dict[str, Any]:
+        return dict(json.loads(adaptive("explain", "-c", str(gateway.path), "api", instance).stdout))
+
+    until(lambda: told()["health"] == "DRAINING")
+    assert "it announced that it leaves" in told()["summary"]

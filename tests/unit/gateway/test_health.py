@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from adaptive.announcement import READY, Announcement
 from adaptive.config.cluster import EndpointConfig, HealthCheck
 from adaptive.config.load import parse
 from adaptive.config.topology import assign_slots
@@ -54,7 +55,7 @@ async def serve(reply: bytes, hang: bool = False) -> tuple[asyncio.Server, Endpo
 async def test_a_check_is_a_plain_get_and_gives_the_status() -> None:
     server, endpoint, seen = await serve(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")
     async with server:
-        assert await get(endpoint, HealthCheck(path="/health"), None, None) == 503
+        assert (await get(endpoint, HealthCheck(path="/health"), None, None)).status == 503
     head = seen[0].decode()
     assert head.startswith("GET /health HTTP/1.1\r\n")
     assert f"Host: {endpoint.address}\r\n" in head
@@ -65,7 +66,7 @@ async def test_an_endpoint_that_speaks_no_http_fails_its_check(reply: bytes) -> 
     server, endpoint, _ = await serve(reply)
     checks = HealthChecks(lambda event: None, 0)
     async with server:
-        ok, detail = await checks._once(endpoint, HealthCheck(), None, None)
+        ok, detail, _ = await checks._once(endpoint, HealthCheck(), None, None)
     assert not ok and detail
 
 
@@ -73,7 +74,7 @@ async def test_an_endpoint_that_does_not_answer_fails_in_time() -> None:
     server, endpoint, _ = await serve(b"", hang=True)
     checks = HealthChecks(lambda event: None, 0)
     async with server:
-        ok, detail = await checks._once(endpoint, HealthCheck(timeout="50ms"), None, None)
+        ok, detail, _ = await checks._once(endpoint, HealthCheck(timeout="50ms"), None, None)
     assert (ok, detail) == (False, "no answer within 0.05 s")
 
 
@@ -81,7 +82,7 @@ async def test_a_refused_connection_fails_the_check() -> None:
     server, endpoint, _ = await serve(b"")
     server.close()
     await server.wait_closed()
-    ok, detail = await HealthChecks(lambda event: None, 0)._once(endpoint, HealthCheck(), None, None)
+    ok, detail, _ = await HealthChecks(lambda event: None, 0)._once(endpoint, HealthCheck(), None, None)
     assert not ok and "refused" in detail.lower()
 
 
@@ -89,7 +90,7 @@ async def test_only_the_statuses_that_are_expected_pass() -> None:
     server, endpoint, _ = await serve(b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n")
     checks = HealthChecks(lambda event: None, 0)
     async with server:
-        assert await checks._once(endpoint, HealthCheck(), None, None) == (False, "status 302")
+        assert await checks._once(endpoint, HealthCheck(), None, None) == (False, "status 302", READY)
         assert (await checks._once(endpoint, HealthCheck(expect=frozenset({302})), None, None))[0]
 
 
@@ -110,3 +111,27 @@ async def test_a_reload_keeps_the_checks_that_did_not_change() -> None:
     checks.close()
     await asyncio.gather(*before.values(), return_exceptions=True)
     assert all(task.cancelled() for task in before.values())
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\ndrain\nmore", Announcement(0.0)),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n50%", Announcement(0.5)),
+        (b"HTTP/1.1 200 OK\r\nendpoint-announcement: maxconn:7\r\ncontent-length: 0\r\n\r\n", Announcement(1.0, 7)),
+        (b"HTTP/1.1 200 OK\r\n\r\nall is well", READY),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, READY),
+    ],
+)
+async def test_the_answer_to_a_check_may_announce_something(reply: bytes, said: Announcement) -> None:
+    server, endpoint, _ = await serve(reply)
+    async with server:
+        found = await HealthChecks(lambda event: None, 0)._once(endpoint, HealthCheck(announcements=True), None, None)
+    assert found == (True, "status 200", said)
+
+
+async def test_a_body_is_not_read_unless_it_is_wanted() -> None:
+    server, endpoint, _ = await serve(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\ndrain\n")
+    async with server:
+        found = await HealthChecks(lambda event: None, 0)._once(endpoint, HealthCheck(), None, None)
+    assert found == (True, "status 200", READY)
