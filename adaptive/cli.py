@@ -20,6 +20,7 @@ from adaptive.bench.command import app as bench_app
 from adaptive.commands.evaluate import evaluate
 from adaptive.commands.scenarios import scenarios
 from adaptive.commands.swarm import swarm
+from adaptive.commands.sweep import sweep
 
 app = typer.Typer(
     help="An HTTP gateway that learns which instances are about to fail, and steers traffic away from them.",
@@ -48,6 +49,7 @@ class Failure(Exception):
 
 app.command("scenarios")(scenarios)
 app.command("swarm")(swarm)
+app.command("sweep")(sweep)
 app.command("evaluate")(evaluate)
 
 

@@ -74,6 +74,8 @@ CORE = (
     "replay.baselines",
     "replay.evaluation",
     "replay.swarm",
+    "replay.sweep.measure",
+    "replay.sweep.regret",
 )
 # The parts of those packages that do talk to the outside.
 OUTSIDE_CORE = ("models.store", "models.prometheus")

@@ -1,0 +1,162 @@
+"""`adaptive sweep`: policies × scenarios × fleets × loads × seeds, on all cores or on a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from adaptive import clock
+from adaptive.commands.progress import Progress
+
+if TYPE_CHECKING:
+    from replay.sweep.cells import Cell
+
+# Of the regret table, where nothing else is asked for.
+FLEETS, LOADS, SEEDS = "5,8,16,100", "0.7,0.9", "20"
+
+
+def sweep(
+    scenarios: Annotated[list[str] | None, typer.Argument(help="Names or files; none: S1 to S17.")] = None,
+    policy: Annotated[str, typer.Option("--policy", help="Policies; none: all.", metavar="A,B,...")] = "",
+    fleets: Annotated[str, typer.Option(help=f"Instances [8; --regret: {FLEETS}].", metavar="N,N,...")] = "",
+    loads: Annotated[str, typer.Option(help=f"Shares of capacity [0.7; --regret: {LOADS}].", metavar="X,X,...")] = "",
+    seeds: Annotated[str, typer.Option(help=f"So many, or a range [1; --regret: {SEEDS}].", metavar="N|A:B")] = "",
+    held_out: Annotated[bool, typer.Option(help="Severities and seeds that tuning has not seen.")] = False,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of a standard scenario.")] = 60.0,
+    mean: Annotated[float, typer.Option(min=0.0001, help="Its mean service time, seconds.")] = 0.04,
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core, or all of a cluster.")] = -1,
+    backend: Annotated[Literal["loky", "dask", "ray"], typer.Option(help="loky: this machine's cores.")] = "loky",
+    address: Annotated[str, typer.Option(help="The cluster's scheduler; none: a cluster here.")] = "",
+    out: Annotated[Literal["csv", "json"], typer.Option(help="Form on stdout; json: a line each.")] = "csv",
+    file: Annotated[Path | None, typer.Option("--file", "-o", help="Write rows here as they come, as CSV.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with what --file has not got yet.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.0, help="Stop after so long, to be resumed; 0: never.")] = 0.0,
+    regret: Annotated[
+        Path | None, typer.Option(help="Draw regrets there (.svg, .png), held out; a table beside it.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Run every policy in every scenario with every fleet, load and seed; a row of figures each.
+
+    A cell that fails is a row with its reason, and the exit code is then 1. Rows are the same bit for bit wherever they
+    are made.
+    """
+    from adaptive.cli import Failure
+    from replay.scenario import ScenarioError
+    from replay.sweep.rows import RowsError
+    from replay.sweep.spread import SpreadError
+
+    whole = regret is not None
+    if minutes and file is None:
+        raise typer.BadParameter("what is stopped is resumed from a file: name it with --file", param_hint="--minutes")
+    if regret is not None and regret.suffix not in (".svg", ".png"):
+        raise typer.BadParameter(f"{regret.name!r} ends in neither .svg nor .png", param_hint="--regret")
+    try:
+        cells = _cells(
+            scenarios, policy, fleets or (FLEETS if whole else "8"), loads or (LOADS if whole else "0.7"),
+            seeds or (SEEDS if whole else "1"), held_out or whole, seconds, mean,
+        )  # fmt: skip
+        rows = _run(cells, partial(_spread, jobs=jobs, backend=backend, address=address), out, file, resume, minutes)
+        if regret is not None:
+            _draw(rows, regret)
+    except (ScenarioError, RowsError, SpreadError) as error:
+        raise Failure(str(error)) from None
+    if any(row["error"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _cells(
+    scenarios: list[str] | None, policy: str, fleets: str, loads: str, seeds: str, held_out: bool, seconds: float,
+    mean: float,
+) -> list[Cell]:  # fmt: skip
+    from adaptive.commands import arguments
+    from replay.library import makers
+    from replay.sweep.cells import Stock, grid
+
+    return grid(
+        scenarios or list(makers()),
+        arguments.policies(policy),
+        arguments.numbers(fleets, int, "--fleets", 1, 1000),
+        arguments.numbers(loads, float, "--loads", 0.01, 1.99),
+        arguments.seeds(seeds),
+        Stock(held_out, seconds, mean),
+    )
+
+
+def _spread(cells: Sequence[Cell], **how: Any) -> Iterator[dict[str, Any]]:
+    from replay.sweep.measure import measure
+    from replay.sweep.spread import spread
+
+    return spread(measure, cells, **how)
+
+
+def _run(
+    cells: list[Cell], spreading: Any, out: str, file: Path | None, resume: bool, minutes: float
+) -> list[dict[str, Any]]:
+    """The rows of these cells: those that the file has, and those that are made now, written as they come."""
+    from adaptive.cli import Failure
+    from replay.sweep import rows as tables
+
+    wanted = {cell.key() for cell in cells}
+    done: list[dict[str, Any]] = []
+    if resume and file is not None and file.exists():
+        done = [row for row in tables.read(file) if not row["error"]]
+    elif file is not None and file.exists() and file.stat().st_size:
+        raise Failure(f"{file} is there already: --resume goes on with it, or name another")
+    todo = tables.left(cells, done)
+    made: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        to = stack.enter_context(_table(file, done)) if file is not None else sys.stdout
+        if file is None and out == "csv":
+            tables.begin(to)
+        progress = Progress(len(todo), "cells")
+        stack.callback(progress.close)
+        end = clock.monotonic() + 60.0 * minutes if minutes else float("inf")
+        for lot in _lots(todo, 100 if minutes else len(todo)):
+            if clock.monotonic() > end:
+                typer.echo(f"{len(todo) - len(made)} of {len(cells)} cells are left: --resume goes on", err=True)
+                break
+            for row in spreading(lot):
+                made.append(row)
+                if file is not None or out == "csv":
+                    tables.write(to, row)
+                else:
+                    typer.echo(tables.as_json([row]), nl=False)
+                if row["error"]:
+                    typer.echo(f"{' '.join(tables.key(row))}: {row['error']}", err=True)
+                progress.step(row["scenario"])
+    return [row for row in done if tables.key(row) in wanted] + made
+
+
+def _lots(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
+    for begin in range(0, len(cells), max(1, size)):
+        yield cells[begin : begin + size]
+
+
+def _table(file: Path, done: list[dict[str, Any]]) -> IO[str]:
+    """The file, open at its end, with the whole rows that it had: what was cut off and what failed is gone."""
+    from replay.sweep import rows as tables
+
+    part = file.with_name(file.name + ".part")
+    with part.open("w", encoding="utf-8") as to:
+        tables.begin(to)
+        for row in done:
+            tables.write(to, row)
+    part.replace(file)
+    return file.open("a", encoding="utf-8")
+
+
+def _draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The picture, its table beside it, and what to say of it."""
+    from replay.sweep.picture import draw
+    from replay.sweep.regret import Regret, lines, table
+
+    found = Regret(rows)
+    path.with_suffix(".csv").write_text(table(found), encoding="utf-8")
+    draw(found, path)
+    typer.echo("\n".join(lines(found)))

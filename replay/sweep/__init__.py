@@ -1,0 +1,9 @@
+"""Sweeps: policies × scenarios × fleets × loads × seeds, each a cell that becomes a row of figures.
+
+- `cells`: a cell, the grid of them, and the scenario of each.
+- `measure`: what one cell costs and gives: simulate, and make a row.
+- `spread`: cells on all cores, or on a Dask or Ray cluster, by joblib's backends.
+- `rows`: rows as CSV, written as they come and read again to go on.
+- `regret`: what the rows say of each policy, relative to the clairvoyant and to the best baseline; `picture`: the same
+  as one picture.
+"""

@@ -1,0 +1,190 @@
+"""What the rows of a sweep say of each policy: relative to the clairvoyant, and to the best baseline of each case.
+
+A case is a scenario with a fleet and a load; policies are compared on the same seeds, so on the same arrivals and
+faults. Ratios of p99 are averaged by their logarithms (a failed request counts as the clients' time-out), failures as
+shares of the requests. The best baseline is chosen by the same rows that it is judged by: with few seeds it is partly
+the luckiest, which flatters it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from replay.sweep.measure import Row
+
+LIMIT, OURS, RIVAL = "clairvoyant", "adaptive", "peak_ewma_outlier"
+NOT_BASELINES = frozenset({LIMIT, OURS, "adaptive_fast"})
+# What the policy is to reach: of the rival's p99, of the best baseline's in each case, of the clairvoyant's.
+BELOW_RIVAL, OVER_BEST, OVER_LIMIT = 0.75, 1.03, 1.25
+MORE_FAILED = 0.001  # of the requests: more failures than the best baseline's by this are a loss
+
+
+class Case(NamedTuple):
+    """A scenario with its fleet and load."""
+
+    scenario: str
+    n: int
+    load: float
+
+    @property
+    def family(self) -> str:
+        """S1 to S17; another name as it is."""
+        head = self.scenario.partition("_")[0]
+        return head.upper() if head[:1] == "s" and head[1:].isdigit() else self.scenario
+
+
+class Standing(NamedTuple):
+    """A policy's figures over some cells: p99 over the clairvoyant's, failures as a share, and beyond its."""
+
+    p99: float
+    failed: float
+    beyond: float
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A case in which a baseline is better."""
+
+    case: Case
+    baseline: str
+    ratio: float  # our p99 over its
+    failed: float  # our share of failures
+    theirs: float
+
+
+class Regret:
+    """The table. Rows that failed, or of cells without the clairvoyant, are left out, and counted in `missing`."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        cells: dict[tuple[Case, str], dict[str, Row]] = defaultdict(dict)
+        self.missing = 0
+        for row in rows:
+            if row["error"]:
+                self.missing += 1
+                continue
+            case = Case(row["scenario"], int(row["n"]), float(row["load"]))
+            cells[case, str(row["seed"])][row["policy"]] = row
+        self.cells = {key: found for key, found in cells.items() if LIMIT in found}
+        self.missing += sum(len(found) for key, found in cells.items() if key not in self.cells)
+        names = {name for found in self.cells.values() for name in found}
+        self.families = sorted({case.family for case, _ in self.cells}, key=_order)
+        self.fleets = sorted({(case.n, case.load) for case, _ in self.cells})
+        self.seeds = len({seed for _, seed in self.cells})
+        # The best first: by p99 over all.
+        self.policies = sorted(names, key=lambda name: self.standing(name).p99)
+
+    def standing(self, policy: str, family: str = "", fleet: tuple[int, float] | None = None) -> Standing:
+        """A policy over all cells, or those of a family, of a fleet and load."""
+        logs, failed, beyond = [], [], []
+        for (case, _), found in self.cells.items():
+            if policy in found and family in ("", case.family) and fleet in (None, (case.n, case.load)):
+                one, limit = found[policy], found[LIMIT]
+                logs.append(math.log(one["p99"] / limit["p99"]))
+                failed.append(one["failed"] / one["requests"])
+                beyond.append(failed[-1] - limit["failed"] / limit["requests"])
+        if not logs:
+            return Standing(math.nan, math.nan, math.nan, 0)
+        return Standing(math.exp(float(np.mean(logs))), float(np.mean(failed)), float(np.mean(beyond)), len(logs))
+
+    def by_case(self, ours: str = OURS) -> Iterator[Loss]:
+        """Our policy beside the best baseline of each case."""
+        for case in sorted({case for case, _ in self.cells}, key=lambda c: (_order(c.family), c)):
+            seeds = [found for (of, _), found in self.cells.items() if of == case and ours in found]
+            rivals = {name for found in seeds for name in found} - NOT_BASELINES - {ours}
+            rivals = {name for name in rivals if all(name in found for found in seeds)}
+            if not rivals:
+                continue
+            ratios = {
+                r: math.exp(float(np.mean([math.log(f[ours]["p99"] / f[r]["p99"]) for f in seeds]))) for r in rivals
+            }
+            best = max(sorted(ratios), key=lambda name: ratios[name])
+            failed = {
+                name: float(np.mean([f[name]["failed"] / f[name]["requests"] for f in seeds])) for name in (best, ours)
+            }
+            yield Loss(case, best, ratios[best], failed[ours], failed[best])
+
+    def losses(self, ours: str = OURS) -> list[Loss]:
+        """The cases in which the best baseline's p99 is lower by more than OVER_BEST, or which it fails less in; the
+        worst first.
+        """
+        found = [x for x in self.by_case(ours) if x.ratio > OVER_BEST or x.failed > x.theirs + MORE_FAILED]
+        return sorted(found, key=lambda x: -x.ratio)
+
+    def over(self, rival: str, ours: str = OURS) -> float:
+        """Our p99 over another's, the geometric mean over the cells that both have; NaN where there is none."""
+        pairs = [f for f in self.cells.values() if rival in f and ours in f]
+        return (
+            math.exp(float(np.mean([math.log(f[ours]["p99"] / f[rival]["p99"]) for f in pairs]))) if pairs else math.nan
+        )
+
+
+def _order(family: str) -> tuple[int, str]:
+    return (int(family[1:]) if family[1:].isdigit() else 99, family)
+
+
+def table(regret: Regret) -> str:
+    """As CSV: each policy in each family with each fleet and load."""
+    made = ["policy,family,n,load,cells,p99_over_clairvoyant,failed_share,failed_share_beyond_clairvoyant"]
+    for policy in regret.policies:
+        for family in regret.families:
+            for n, load in regret.fleets:
+                p99, failed, beyond, cells = regret.standing(policy, family, (n, load))
+                if cells:
+                    made.append(f"{policy},{family},{n},{load:g},{cells},{p99:.4f},{failed:.6f},{beyond:.6f}")
+    return "\n".join(made) + "\n"
+
+
+def lines(regret: Regret) -> list[str]:
+    """The table for a terminal: standings, what was promised, and where we lose."""
+    width = max((len(name) for name in regret.policies), default=6)
+    made = [
+        f"{len(regret.cells)} cells a policy, {regret.seeds} seeds, {regret.missing} rows missing; p99 over the "
+        "clairvoyant's, failures in %, p99 by family:",
+        f"{'policy':{width}}     p99  failed  " + "".join(f"{f:>7}" for f in regret.families),
+    ]
+    for name in regret.policies:
+        every = regret.standing(name)
+        each = "".join(f"{regret.standing(name, family).p99:7.2f}" for family in regret.families)
+        made.append(f"{name:{width}}  {every.p99:6.3f}  {100 * every.failed:6.3f}  {each}")
+    return [*made, *promises(regret), *_lost(regret.losses())]
+
+
+def promises(regret: Regret) -> list[str]:
+    """What the policy is to reach, and what it reaches."""
+    if OURS not in regret.policies:
+        return []
+    cases = list(regret.by_case())
+    made = ["", f"{OURS}, geometric means of p99 over {len(regret.cells)} cells:"]
+    rival, limit = regret.over(RIVAL), regret.over(LIMIT)
+    made.append(f"  {rival:.3f} of {RIVAL}'s (to be at most {BELOW_RIVAL}: {_said(rival <= BELOW_RIVAL)})")
+    if cases:
+        worst = max(cases, key=lambda x: x.ratio)
+        within = sum(x.ratio <= OVER_BEST for x in cases)
+        mean = math.exp(float(np.mean([math.log(x.ratio) for x in cases])))
+        made.append(
+            f"  {mean:.3f} of the best baseline's of each case; at most {OVER_BEST} in {within} of {len(cases)} cases, "
+            f"at worst {worst.ratio:.3f} (to be at most {OVER_BEST}: {_said(worst.ratio <= OVER_BEST)})"
+        )
+    made.append(f"  {limit:.3f} of the clairvoyant's (to be at most {OVER_LIMIT}: {_said(limit <= OVER_LIMIT)})")
+    return made
+
+
+def _said(holds: bool) -> str:
+    return "holds" if holds else "does not hold"
+
+
+def _lost(losses: Sequence[Loss]) -> list[str]:
+    made = ["", f"{len(losses)} cases are lost to a baseline:"]
+    for x in losses:
+        made.append(
+            f"  {x.case.scenario}, {x.case.n} instances, load {x.case.load:g}: p99 {x.ratio:.2f} times that of "
+            f"{x.baseline}, failed {100 * x.failed:.2f} % and {100 * x.theirs:.2f} %"
+        )
+    return made

@@ -1,0 +1,240 @@
+"""Sweeps: cells, the rows that they become, what goes on where it stopped, and the regret table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from adaptive.cli import app
+from adaptive.commands import arguments
+from adaptive.commands.progress import Progress, until
+from replay.scenario import ScenarioError
+from replay.sweep import rows as tables
+from replay.sweep.cells import Cell, Stock, grid, known
+from replay.sweep.measure import KEY, measure
+from replay.sweep.regret import Case, Regret, lines, table
+from replay.sweep.rows import RowsError
+from replay.sweep.spread import SpreadError, spread
+
+SHORT = Stock(held_out=True, seconds=3.0)
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def cells(*policies: str) -> list[Cell]:
+    """Two scenarios of three seconds, two seeds."""
+    return grid(["s1_slow_node", "s4_crash"], policies or ("gates", "clairvoyant"), [5], [0.7], [0, 1], SHORT)
+
+
+# Cells.
+
+
+def test_the_grid_has_every_cell_once_and_whole_seeds_together() -> None:
+    found = grid(["s1_slow_node", "arena_hang"], ["gates", "c3"], [5, 8], [0.7, 0.9], [0, 1], SHORT)
+    assert len(found) == len({cell.key() for cell in found}) == 2 * (2 * 2 * 2 + 2)
+    assert [cell.seed for cell in found] == sorted(cell.seed for cell in found)
+    assert {(cell.n, cell.load) for cell in found if cell.scenario == "arena_hang"} == {(0, 0.0)}
+
+
+def test_held_out_seeds_are_others_and_a_file_has_its_own_seed_first(tmp_path: Path) -> None:
+    tuned, held = (grid(["s4_crash"], ["gates"], stock=Stock(held_out))[0] for held_out in (False, True))
+    assert tuned.drawn(tuned.made()) != held.drawn(held.made())
+    path = tmp_path / "mine.json"
+    path.write_text('{"seed": 7, "rate": 100, "seconds": 9, "instances": [{"port": 9100}]}')
+    first, second = grid([str(path)], ["gates"], seeds=[0, 1])
+    assert (first.scenario, first.drawn(first.made()), second.drawn(second.made())) == ("mine", 7, 8)
+    assert first.key() != second.key()
+
+
+def test_what_does_not_exist_is_told_before_anything_runs() -> None:
+    with pytest.raises(ScenarioError, match="there is no scenario 's99'"):
+        grid(["s99"], ["gates"])
+    with pytest.raises(ValueError, match="there is no policy 'nobody'"):
+        grid(["s4_crash"], ["nobody"])
+    assert len(known()) > 40
+
+
+# Rows.
+
+
+def test_rows_come_back_from_a_file_bit_for_bit(tmp_path: Path) -> None:
+    made = [measure(cell) for cell in cells()]
+    path = tmp_path / "rows.csv"
+    with path.open("w") as to:
+        tables.begin(to)
+        for row in made:
+            tables.write(to, row)
+        to.write("s1_slow_node,gates,5,0.7,9,")  # the last line was cut off
+    assert tables.read(path) == [{name: row[name] for name in (*KEY, *list(row)[len(KEY) :])} for row in made]
+    assert tables.left(cells(), tables.read(path)[:3]) == cells()[3:]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n", "no table of a sweep"),
+        (",".join(tables.COLUMNS) + "\n1,2\n", ":2: 2 fields, and 20 are wanted"),
+        (",".join(tables.COLUMNS) + "\n" + ",".join(["x"] * 19) + ",\n", ":2: requests: 'x' is no number"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(RowsError, match=said):
+        tables.read(path)
+
+
+def test_a_cell_that_fails_is_a_row_with_its_reason() -> None:
+    row = measure(Cell("s4_crash", "nobody", 0, 5, 0.7, SHORT))
+    assert row["error"].startswith("ValueError: there is no policy 'nobody'")
+    assert tables.left([Cell("s4_crash", "nobody", 0, 5, 0.7, SHORT)], [row])
+
+
+# Spreading.
+
+
+def test_two_processes_give_the_same_rows_as_one() -> None:
+    """Three seconds: processes start."""
+    alone = list(spread(measure, cells("gates", "adaptive"), jobs=1))
+    assert list(spread(measure, cells("gates", "adaptive"), jobs=2)) == alone
+    assert not any(row["error"] for row in alone)
+
+
+def test_a_dask_cluster_of_two_processes_gives_the_same_rows_bit_for_bit() -> None:
+    """Eight seconds: a cluster starts."""
+    pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
+    code = (
+        "from replay.sweep.spread import spread\nfrom replay.sweep.measure import measure\n"
+        "from replay.sweep.rows import as_json\nfrom tests.unit.replay.test_sweep import cells\n"
+        "if __name__ == '__main__':\n    print(as_json(spread(measure, cells(), 2, 'dask')), end='')\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=env, check=False)
+    assert found.stdout == tables.as_json(map(measure, cells())), found.stderr[-2000:]
+
+
+def test_what_cannot_be_spread_is_told() -> None:
+    with pytest.raises(SpreadError, match="an address is a cluster's"):
+        list(spread(measure, cells(), 2, address="tcp://127.0.0.1:1"))
+    pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
+    with pytest.raises(SpreadError, match=r"dask, tcp:/nowhere: "):
+        list(spread(measure, cells(), 2, "dask", "tcp:/nowhere"))
+
+
+# The command.
+
+ASKED = ["sweep", "s1_slow_node", "s4_crash", "--policy", "gates,clairvoyant", "--fleets", "5", "--seconds", "3",
+         "--held-out", "--seeds", "2", "--jobs", "1"]  # fmt: skip
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_draws_its_regrets(tmp_path: Path) -> None:
+    """Two seconds: the picture."""
+    whole, path = tmp_path / "whole.csv", tmp_path / "rows.csv"
+    assert CliRunner().invoke(app, [*ASKED, "--file", str(whole)]).exit_code == 0
+    text = whole.read_text()
+    path.write_text(text[: len(text) // 2])
+    refused = CliRunner().invoke(app, [*ASKED, "--file", str(path)])
+    assert refused.exit_code == 1
+    assert path.read_text() == text[: len(text) // 2]
+    picture = tmp_path / "regret.svg"
+    asked = [*ASKED, "--loads", "0.7", "--file", str(path), "--resume", "--regret", str(picture)]
+    found = CliRunner().invoke(app, asked)
+    assert found.exit_code == 0, found.output
+    assert path.read_text() == text
+    assert picture.read_text().startswith("<?xml")
+    assert picture.with_suffix(".csv").read_text().startswith("policy,family,n,load,cells,")
+    assert "4 cells a policy, 2 seeds, 0 rows missing" in found.stdout
+    first = picture.read_bytes()
+    CliRunner().invoke(app, asked)
+    assert picture.read_bytes() == first
+
+
+def test_rows_go_to_stdout_as_csv_or_json() -> None:
+    found = CliRunner().invoke(app, ASKED)
+    rows = list(csv.DictReader(io.StringIO(found.stdout)))
+    assert [(r["scenario"], r["policy"], r["seed"]) for r in rows] == [
+        (c.scenario, c.policy, str(c.seed)) for c in cells()
+    ]
+    assert CliRunner().invoke(app, [*ASKED, "--out", "json"]).stdout == tables.as_json(map(measure, cells()))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--seeds", "0"], ["--seeds", "3:3"], ["--fleets", "0"], ["--loads", "2"], ["--policy", "nobody"],
+        ["--minutes", "1"], ["--regret", "x.gif"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_told(wrong: list[str]) -> None:
+    assert CliRunner().invoke(app, ["sweep", *wrong]).exit_code == 2
+
+
+def test_ranges_of_seeds() -> None:
+    assert arguments.seeds("3") == [0, 1, 2]
+    assert arguments.seeds("2:4") == [2, 3]
+    assert arguments.names("a@random=0.1, b") == ["a@random=0.1", "b"]
+
+
+def test_progress_says_how_much_is_left() -> None:
+    to = io.StringIO()
+    shown = Progress(4, "cells", to=to)
+    shown.step("x")
+    assert to.getvalue() == ""  # no terminal, and no half a minute yet
+    assert shown.line(shown.began + 10.0, "x") == "[######                  ] 1/4 cells, 0:30 left x"
+    assert [until(5), until(760), until(10931)] == ["0:05", "12:40", "3:02:11"]
+
+
+# Regrets.
+
+
+def row(policy: str, p99: float, failed: float = 0.0, seed: int = 0, scenario: str = "s1_slow_node") -> dict[str, Any]:
+    usual = {
+        "scenario": scenario,
+        "n": "8",
+        "load": "0.7",
+        "seed": str(seed),
+        "stock": "",
+        "requests": 1000,
+        "error": "",
+    }
+    return {**usual, "policy": policy, "p99": p99, "failed": failed}
+
+
+def test_regrets_are_ratios_to_the_clairvoyant_of_the_same_cell() -> None:
+    found = Regret(
+        [row("clairvoyant", 0.1), row("clairvoyant", 0.2, 1.0, 1), row("gates", 0.2), row("gates", 0.4, 3.0, 1)]
+    )
+    assert found.policies == ["clairvoyant", "gates"]
+    p99, failed, beyond, count = found.standing("gates", "S1")
+    assert (p99, failed, beyond, count) == (pytest.approx(2.0), pytest.approx(0.0015), pytest.approx(0.001), 2)
+    assert math.isnan(found.standing("gates", "S2").p99)
+    assert table(found).splitlines()[2] == "gates,S1,8,0.7,2,2.0000,0.001500,0.001000"
+
+
+def test_cells_without_the_clairvoyant_and_failed_ones_are_counted_and_left_out() -> None:
+    broken = {**row("gates", 0.1), "error": "ValueError: x"}
+    found = Regret([row("clairvoyant", 0.1), row("gates", 0.2, seed=1), broken])
+    assert (found.missing, found.policies) == (2, ["clairvoyant"])
+
+
+def test_losses_are_to_the_best_baseline_and_the_worst_comes_first() -> None:
+    made = [row("clairvoyant", 0.1), row("adaptive", 0.2), row("gates", 0.19), row("c3", 0.3)]
+    made += [row(p, x, scenario="s4_crash") for p, x in (("clairvoyant", 0.1), ("adaptive", 0.2), ("gates", 0.1))]
+    made += [row(p, x, scenario="s5_pauses") for p, x in (("clairvoyant", 0.1), ("adaptive", 0.2), ("gates", 0.2))]
+    found = Regret(made)
+    lost = found.losses()
+    assert [(x.case, x.baseline) for x in lost] == [
+        (Case("s4_crash", 8, 0.7), "gates"),
+        (Case("s1_slow_node", 8, 0.7), "gates"),
+    ]
+    assert "to be at most 1.03: does not hold" in "\n".join(lines(found))
+    failing = Regret([row("clairvoyant", 0.1), row("adaptive", 0.1, 5.0), row("gates", 0.1)])
+    assert [x.failed for x in failing.losses()] == [0.005]
