@@ -18,6 +18,8 @@ import typer
 
 from adaptive.bench.command import app as bench_app
 from adaptive.commands.evaluate import evaluate
+from adaptive.commands.replay import replay
+from adaptive.commands.report import report
 from adaptive.commands.scenarios import scenarios
 from adaptive.commands.swarm import swarm
 from adaptive.commands.sweep import sweep
@@ -51,6 +53,8 @@ app.command("scenarios")(scenarios)
 app.command("swarm")(swarm)
 app.command("sweep")(sweep)
 app.command("evaluate")(evaluate)
+app.command("replay")(replay)
+app.command("report")(report)
 
 
 @app.command()

@@ -38,7 +38,17 @@ ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
         ),
     ),
     (("adaptive.gateway",), ("adaptive.envoy",), ("adaptive.admin",), ("replay",)),
-    (("adaptive.app", "adaptive.cli", "adaptive.arena", "adaptive.commands", "adaptive.demo", "adaptive.bench"),),
+    (
+        (
+            "adaptive.app",
+            "adaptive.cli",
+            "adaptive.arena",
+            "adaptive.commands",
+            "adaptive.demo",
+            "adaptive.bench",
+            "adaptive.player",
+        ),
+    ),
 )
 # Packages themselves: their __init__.py holds a docstring, so that importing one imports nothing.
 EMPTY = frozenset(PACKAGES)
@@ -73,6 +83,7 @@ CORE = (
     "replay.policies",
     "replay.baselines",
     "replay.evaluation",
+    "replay.player",
     "replay.swarm",
     "replay.sweep.measure",
     "replay.sweep.regret",

@@ -202,6 +202,16 @@ def clean(value: Any) -> Any:
     return str(value)
 
 
+# Where the document stands in a page. Nothing in it can end the element: every "<" is written as an escape.
+OPENS, CLOSES = '<script type="application/json" id="document">', "</script>"
+
+
+def within(text: str) -> str:
+    """The JSON in a page; any other text as it is."""
+    start = text.find(OPENS)
+    return text[start + len(OPENS) : text.find(CLOSES, start)] if start >= 0 else text
+
+
 _TEXTS = ("kind", "title", "command", "adaptive", "partial")
 _LISTS = ("seeds", "warnings", "refused", "rows", "compared", "moves", "thresholds")
 _ITEMS: Mapping[str, Mapping[str, Any]] = {
@@ -263,9 +273,10 @@ def _check_series(one: Any, parts: Iterable[str], path: str) -> None:
 
 
 def read(path: Path) -> Document:
-    """A document that was written with `--out json`. Raises DocumentError, which names the file and the key."""
+    """A document that was written as JSON or as a page. Raises DocumentError, which names the file and the key."""
+    text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        return check(json.loads(path.read_text(encoding="utf-8")))
+        return check(json.loads(within(text)))
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"{path}: not JSON: {error}") from None
     except DocumentError as error:

@@ -1,6 +1,6 @@
 """A report as one HTML file: it opens offline, fetches nothing, runs no script, and carries its own document.
 
-The document stands in the page as JSON, from which `document_in` gives it back: a page can be rendered again.
+The document stands in the page as JSON, where `document.read` finds it: a page can be rendered again.
 """
 
 from __future__ import annotations
@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
 from replay.report import words
-from replay.report.document import LATENCIES, Document, DocumentError
+from replay.report.document import CLOSES, LATENCIES, OPENS, Document
 
 SHOWN = ("p50", "p90", "p95", "p99", "p999", "mean")
 PICTURES = 12  # of weights and states: each has its policy and scenario; beyond these a page is no longer looked at
 MOVES = 60
-OPENS, CLOSES = '<script type="application/json" id="document">', "</script>"
 
 
 class Picture(NamedTuple):
@@ -46,15 +45,6 @@ def page(made: Document) -> str:
         opens=OPENS,
         closes=CLOSES,
     )
-
-
-def document_in(text: str) -> Any:
-    """The document in a page. Raises DocumentError where there is none."""
-    start = text.find(OPENS)
-    end = text.find(CLOSES, start)
-    if start < 0 or end < 0:
-        raise DocumentError("the page holds no report")
-    return json.loads(text[start + len(OPENS) : end])
 
 
 def _data(made: Document) -> str:
@@ -91,7 +81,7 @@ def _pictures(made: Document) -> Iterator[Picture]:
             svg = pictures.latency(f"latency{number}", curves, colours)
             yield Picture(f"Latency{ending}", "by percentile; failed requests at the time-out", svg, legend)
         counts = {key: series["errors"][key] for key in keys if key in series.get("errors", {})}
-        if counts:
+        if any(sum(one["failed"]) for one in counts.values()):
             svg = pictures.errors(f"errors{number}", counts, colours)
             yield Picture(f"Errors over time{ending}", "by when the requests were due", svg, legend)
     left = PICTURES

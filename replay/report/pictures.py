@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from replay.report.document import Counts, Curve, Shares
-from replay.report.words import seconds
 
 WIDTH, HEIGHT = 6.4, 3.3  # inches of 72 points: two stand side by side on a wide screen, one fills a telephone's
 COLOURS = 10  # of lines; the page defines as many, told apart also by those who see no red or no green
@@ -30,7 +29,7 @@ LINES = 10  # endpoints that are drawn in colours; the others stay grey
 ROWS = 30  # endpoints whose states are drawn
 
 _VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", **{value: name.lower() for name, value in STATES.items()}}
-_QUANTILES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
+_QUANTILES = (0.5, 0.9, 0.99, 0.999, 0.9999)
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names are names
@@ -99,13 +98,17 @@ def latency(name: str, curves: Mapping[str, Curve], colours: Mapping[str, int]) 
         axes.set_xscale("log")
         axes.set_yscale("log")
         ticks = [q for q in _QUANTILES if 1.0 / (1.0 - q) <= 1.2 * deepest]
-        axes.set_xticks([1.0 / (1.0 - q) for q in ticks], ["fastest", *(f"{100 * q:g}%" for q in ticks[1:])])
+        axes.set_xticks([1.0 / (1.0 - q) for q in ticks], [f"{100 * q:g}%" for q in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("share of requests that were faster")
     return made[0]
+
+
+def _tick(value: float) -> str:
+    return f"{value:g} s" if value >= 1.0 else f"{1e3 * value:g} ms" if value >= 1e-3 else f"{1e6 * value:g} us"
 
 
 def errors(name: str, counts: Mapping[str, Counts], colours: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ def seconds(value: float | None) -> str:
         return NONE
     if abs(value) >= 1.0 or value == 0.0:
         return f"{value:.3g} s" if abs(value) < 1000 else f"{value:.0f} s"
-    return f"{milliseconds(value)} ms" if abs(value) >= 1e-4 else f"{1e6 * value:.3g} us"
+    return f"{milliseconds(value)} ms" if abs(value) >= 1e-5 else f"{1e6 * value:.3g} us"
 
 
 def milliseconds(value: float | None) -> str:
