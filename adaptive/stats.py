@@ -22,7 +22,9 @@ _SPANS = tuple(round(window / WIDTH) for window in WINDOWS)
 
 # Rows of the count columns. The first six are what an attempt can have been; they add up to all attempts.
 OK, IGNORED, CONNECT, RESET, TIMEOUT, STATUS, LATE, MEASURED, MICROSECONDS, LOG_MICRO = range(10)
-COLUMNS = 10
+# Sums over the measured ones for the regression of log latency y on x = log(1 + attempts in flight): x, x², xy, y².
+FLIGHT, FLIGHT_SQ, FLIGHT_LOG, LOG_SQ = range(10, 14)
+COLUMNS = 14
 _GROUPS = 6
 _SCALE = 1e6
 
@@ -32,6 +34,7 @@ BINS = 64
 FIRST_BIN = 0.0005
 BIN_RATIO = 1.2
 EDGES = FIRST_BIN * BIN_RATIO ** np.arange(BINS)  # upper edge of each bin, seconds
+_FIRST_LOG = np.log(FIRST_BIN * _SCALE)
 _PER_SECOND = round(1 / WIDTH)  # the histogram's own buckets are of one second: 64 bins would be much to keep
 _SECONDS = round(WINDOWS[-1])
 _HISTORIES = (round(WINDOWS[1]), _SECONDS)
@@ -85,6 +88,7 @@ class Stats:
         self.checks_passed = np.zeros(slots, dtype=np.int64)
         self.check_seconds = np.full(slots, np.nan)
         self.load = np.full(slots, np.nan)
+        self.cpu, self.memory = np.full(slots, np.nan), np.full(slots, np.nan)  # of the nodes, where anybody tells
         self.born = np.full(slots, at)
         self.typical = np.zeros(slots)  # set by the owner: the cluster's typical latency
         self.rows = 0
@@ -115,24 +119,25 @@ class Stats:
         micro = np.zeros(len(rows), dtype=np.int64)
         micro[known] = np.minimum(latency[known], 3600.0) * _SCALE
         np.maximum(micro, 1, out=micro)
-        log_micro = (np.log(micro) * _SCALE).astype(np.int64)
-        bins = np.clip(np.ceil(np.log(micro / (FIRST_BIN * _SCALE)) / np.log(BIN_RATIO)), 0, BINS - 1).astype(np.int64)
+        logs = np.log(micro)
+        bins = np.clip(np.ceil((logs - _FIRST_LOG) / np.log(BIN_RATIO)), 0, BINS - 1).astype(np.int64)
+        flight = np.log1p(rows["in_flight"])
+        sums = np.stack([micro / _SCALE, logs, flight, flight * flight, flight * logs, logs * logs])
+        sums = (sums * _SCALE).astype(np.int64)
         self._count(slot, cause, status, bins, known)
         bucket = (done / WIDTH).astype(np.int64)
         first, last = int(bucket.min()), int(bucket.max())
         for b in range(first, last + 1):
             mask = slice(None) if first == last else bucket == b
             part = known[mask]
-            self._add(
-                b, slot[mask], group[mask], late[mask], part, micro[mask][part], log_micro[mask][part], bins[mask]
-            )
+            self._add(b, slot[mask], group[mask], late[mask], part, sums[:, mask][:, part], bins[mask])
         self._runs(slot, done, group)
         self._loads(slot, rows)
 
-    def _add(
-        self, b: int, slot: Ints, group: Ints, late: Bools, known: Bools, micro: Ints, log_micro: Ints, bins: Ints
-    ) -> None:
-        """Adds rows of one bucket to it, and to the sums of the windows that hold it."""
+    def _add(self, b: int, slot: Ints, group: Ints, late: Bools, known: Bools, sums: Ints, bins: Ints) -> None:
+        """Adds rows of one bucket to it, and to the sums of the windows that hold it. `sums` (6, known) are what the
+        columns from MICROSECONDS on add up.
+        """
         n = self.slots
         if not len(slot):
             return
@@ -142,8 +147,8 @@ class Stats:
             delta[LATE] = np.bincount(slot[late], minlength=n)
         at = slot[known]
         delta[MEASURED] = np.bincount(at, minlength=n)
-        delta[MICROSECONDS] = np.bincount(at, weights=micro, minlength=n)
-        delta[LOG_MICRO] = np.bincount(at, weights=log_micro, minlength=n)
+        for column, values in enumerate(sums, MICROSECONDS):
+            delta[column] = np.bincount(at, weights=values, minlength=n)
         self.totals += delta
         age = self.head - b
         self.ring[b % BUCKETS] += delta
@@ -253,7 +258,8 @@ class Stats:
         for name in ("bins_ring", "bins"):
             getattr(self, name)[:, stay] = getattr(old, name)[:, stay]
         for name in ("causes", "statuses", "histogram", "in_flight", "oldest", "last_close", "last_success", "streak",
-                     "checks_failed", "checks_passed", "check_seconds", "load", "born", "typical"):  # fmt: skip
+                     "checks_failed", "checks_passed", "check_seconds", "load", "cpu", "memory", "born",
+                     "typical"):  # fmt: skip
             getattr(self, name)[stay] = getattr(old, name)[stay]
         self.filled, self.bins_filled, self.rows = list(old.filled), list(old.bins_filled), old.rows
 
@@ -280,7 +286,9 @@ class Stats:
         sums, measured = self.sums, self.sums[:, MEASURED]
         failures = sums[:, CONNECT : STATUS + 1].sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            latency = np.exp(sums[:, LOG_MICRO] / (measured * _SCALE)) / _SCALE
+            logs = sums[:, LOG_MICRO] / (measured * _SCALE)
+            flight = sums[:, FLIGHT] / (measured * _SCALE)
+            latency = np.exp(logs) / _SCALE
         return Observed(
             at=at,
             attempts=failures + sums[:, OK],
@@ -291,6 +299,11 @@ class Stats:
             measured=measured,
             latency=latency,
             p95=self.quantiles(0.95, 0),
+            p99=self.quantiles(0.99, 1),
+            flight=flight,
+            flight_var=sums[2, FLIGHT_SQ] / _SCALE - measured[2] * flight[2] ** 2,
+            flight_log=sums[2, FLIGHT_LOG] / _SCALE - measured[2] * flight[2] * logs[2],
+            log_var=sums[2, LOG_SQ] / _SCALE - measured[2] * logs[2] ** 2,
             in_flight=self.in_flight,
             oldest=at - self.oldest,
             silence=at - self.last_close,
@@ -300,6 +313,8 @@ class Stats:
             checks_passed=self.checks_passed,
             check_seconds=self.check_seconds,
             load=self.load,
+            cpu=self.cpu,
+            memory=self.memory,
             age=at - self.born,
             typical=self.typical,
         )

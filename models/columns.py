@@ -32,6 +32,11 @@ class Observed:
     measured: Ints  # (3, slots) attempts whose latency is known
     latency: Floats  # (3, slots) geometric mean; NaN where none was measured
     p95: Floats  # over 5 s; NaN where none was measured
+    p99: Floats  # over 30 s
+    flight: Floats  # (3, slots) mean of log(1 + attempts in flight at sending) of the measured ones; NaN where none
+    flight_var: Floats  # over 30 s: sum of squares of the same about its mean
+    flight_log: Floats  # over 30 s: sum of products of it and log latency, about their means
+    log_var: Floats  # over 30 s: sum of squares of log latency about its mean
     in_flight: Floats
     oldest: Floats  # age of the oldest outstanding attempt; NaN where none is
     silence: Floats  # since the last attempt closed
@@ -41,6 +46,8 @@ class Observed:
     checks_passed: Ints  # in a row
     check_seconds: Floats  # NaN where none came back
     load: Floats  # the endpoint's own report, the worse of its two; NaN where it sends none
+    cpu: Floats  # its node's, from 0 to 1, where anybody tells; else NaN
+    memory: Floats  # the same
     age: Floats  # since the endpoint was first configured
     typical: Floats  # its cluster's typical latency; 0 where not known
 

@@ -1,0 +1,67 @@
+"""Sequential detectors of a change: cumulative sums of log-likelihood ratios, all endpoints at once, in nats.
+
+CUSUM (Page 1954): S = max(0, S + log of the ratio of what was seen under trouble and under none). For independent
+observations the mean time between false alarms at threshold h is at least e^h observations, and no detector with so
+few false alarms sees the change sooner than h / KL on average in the worst case (Lorden 1971). The size of a change is
+not known beforehand, so each detector runs a few sizes at once and takes the strongest, less the log of their number.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from models.columns import Floats
+
+# Shares of failure that are looked for. Between two of them the drift of the nearer one is within a sixth of the best.
+SHARES = (0.01, 0.03, 0.1, 0.5)
+LEAST_SHARE = 0.001  # a healthy endpoint is taken to fail so many at least: none in 30 s proves no smaller share
+APART = 2.5  # times the usual share; nearer ones are left out, for peers differ by as much without being ill
+SLOWER = (1.2, 1.6, 2.5, 5.0)  # factors on latency that are looked for
+# A mean of ten latencies of one queue says less than ten independent ones: requests that wait, wait together. Counted
+# as this part, the fault-free fleets of the benchmark keep the promised rate of false alarms.
+INDEPENDENT = 0.35
+MOST = 60.0  # nats at which a sum stops growing: what is certain need not become more so, and must be forgotten in time
+ALARM_HOURS = 100.0  # instance-hours between false alarms that a threshold promises
+
+
+def threshold(per_second: float, hours: float = ALARM_HOURS) -> float:
+    """Nats at which an alarm is false once in so many instance-hours, at so many observations a second."""
+    return math.log(max(per_second, 0.1) * hours * 3600.0)
+
+
+def lorden(nats: float, divergence: float) -> float:
+    """The fewest observations, in the mean of the worst case, for a change of this Kullback-Leibler divergence."""
+    return nats / divergence
+
+
+class Failures:
+    """Bernoulli shares against the usual one; state (sizes, slots)."""
+
+    def __init__(self, slots: int) -> None:
+        self.sums = np.zeros((len(SHARES), slots))
+
+    def add(self, attempts: Floats, failures: Floats, usual: Floats) -> Floats:
+        """Takes the attempts since the last call; returns the nats against each endpoint, (slots,)."""
+        p0 = np.clip(usual, LEAST_SHARE, 0.4)
+        p1 = np.array(SHARES)[:, None]
+        gain = failures * np.log(p1 / p0) + (attempts - failures) * np.log((1 - p1) / (1 - p0))
+        gain = np.where(p1 >= APART * p0, gain, -1.0)
+        self.sums = np.clip(self.sums + np.where(attempts > 0, gain, 0.0), 0.0, MOST)
+        return np.maximum(self.sums.max(axis=0) - math.log(len(SHARES)), 0.0)
+
+
+class Slowness:
+    """Gaussian residuals of log latency against a shift of the mean; state (sizes, slots)."""
+
+    def __init__(self, slots: int) -> None:
+        self.sums = np.zeros((len(SLOWER), slots))
+
+    def add(self, count: Floats, residual: Floats, variance: Floats) -> Floats:
+        """Takes `count` latencies of this mean `residual` (NaN: none), each of this variance; returns nats (slots,)."""
+        shift = np.log(np.array(SLOWER))[:, None]
+        with np.errstate(invalid="ignore"):
+            gain = INDEPENDENT * count * shift / variance * (residual - shift / 2)
+        self.sums = np.clip(self.sums + np.nan_to_num(gain), 0.0, MOST)
+        return np.maximum(self.sums.max(axis=0) - math.log(len(SLOWER)), 0.0)

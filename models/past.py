@@ -1,0 +1,177 @@
+"""What the windows alone do not show: where an endpoint is heading, its worst moments, and slow sums of evidence.
+
+Kept for every endpoint from tick to tick, as columns (slots,). Trends are straight lines through the last SPAN seconds,
+weighted by age (recursive least squares with forgetting, a ridge towards a flat line); a leak shows in them minutes
+before it breaches anything. Peaks are the longest waits, fading. Detectors are those of `models.detectors`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.columns import Floats, Ints, Observed, Peers
+from models.detectors import Failures, Slowness
+
+SPAN = 25.0  # seconds: a line over less follows queueing noise, over more it comes after a leak of a minute
+RIDGE = 60.0  # weighted seconds squared; pulls the slope of a few points towards 0
+STEP = 0.5  # seconds between two points of a line
+FADES = (5.0, 30.0)  # seconds in which a peak falls to 37 %
+USUAL = 300.0  # seconds in which an endpoint's usual residual follows what is seen
+LEAST_VARIANCE, MOST_ELASTICITY = 0.02, 1.5
+BELOW = 0.02  # share of failures at which the logarithm of a share bends into a line
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the past says of each endpoint at this moment; columns (slots,), 0 where it says nothing."""
+
+    level: Floats  # log latency residual against the peers, by its line
+    rise: Floats  # of the same, in 10 s
+    sure: Floats  # the slope by its standard error
+    failing: Floats  # share of failures above the peers', in units of BELOW (asinh), by its line
+    failing_rise: Floats
+    tail: Floats  # log of p95 latency by the peers', by its line
+    tail_rise: Floats
+    peak: Floats  # (2, slots) log of the longest wait by 10 typical latencies, above the peers' median, by FADES
+    failure_nats: Floats
+    slow_nats: Floats
+    residual: Floats  # log latency over 5 s given attempts in flight, above the peers' median
+
+
+class Line:
+    """A straight line through a series, by age-weighted least squares; state (slots,)."""
+
+    def __init__(self, slots: int) -> None:
+        self.s = np.zeros((6, slots))  # sums of w, wt, wtt, wy, wty, wyy; t is 0 now and negative before
+
+    def add(self, seconds: float, y: Floats, weight: Floats) -> None:
+        """Takes the value of this moment, `seconds` after the last one; NaN is none."""
+        w, t, tt, y1, ty, yy = self.s
+        tt += seconds * (seconds * w - 2 * t)
+        t -= seconds * w
+        ty -= seconds * y1
+        self.s *= np.exp(-seconds / SPAN)
+        known = ~np.isnan(y)
+        y, weight = np.where(known, y, 0.0), np.where(known, weight, 0.0)
+        w += weight
+        y1 += weight * y
+        yy += weight * y * y
+
+    def read(self) -> tuple[Floats, Floats, Floats]:
+        """Its value now, its slope per second, and the slope by its standard error."""
+        w, t, tt, y1, ty, yy = self.s
+        some = np.maximum(w, 1e-9)
+        spread = np.maximum(tt - t * t / some, 0.0)
+        slope = (ty - t * y1 / some) / (spread + RIDGE)
+        left = np.maximum(yy - y1 * y1 / some - slope * slope * spread, 0.0) / some + 1e-3
+        level = (y1 - slope * t) / (w + 0.5)
+        return level, slope, slope * np.sqrt(spread / left)
+
+    def clear(self, slots: Ints) -> None:
+        """Begins anew for these."""
+        self.s[:, slots] = 0.0
+
+
+class Past:
+    """The state; `update` at every tick, with running totals since the start."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.lines = (Line(slots), Line(slots), Line(slots))
+        self.peaks = np.zeros((2, slots))
+        self.usual = np.zeros(slots)
+        self.failures, self.slowness = Failures(slots), Slowness(slots)
+        self.nats = np.zeros((2, slots))
+        self.at = self.drawn = float("nan")
+        self.totals: tuple[Floats, Floats, Floats, Floats, Floats] | None = None
+
+    def update(
+        self, seen: Observed, peers: Peers, totals: tuple[Floats, Floats, Floats, Floats, Floats], trusted: float = 1.0
+    ) -> Trace:
+        """Takes one moment. `totals`: attempts, failures, measured, sums of log latency and of log(1 + in flight),
+        each since the start. `trusted` from 0 to 1 scales new evidence: an observer that runs late saw its own delay.
+        """
+        at = seen.at
+        passed = at - self.at if self.at == self.at else 0.0
+        before, self.totals = self.totals, tuple(column.copy() for column in totals)  # type: ignore[assignment]
+        self.at = at
+        elastic, variance = _pooled(seen, peers)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            given = np.log(seen.latency[1]) - elastic * seen.flight[1]
+            tails = np.log(seen.p95)
+        middle = peers.others(given)
+        residual = given - middle
+        self._peak(seen, peers, passed)
+        if before is not None:
+            new = [now - then for now, then in zip(totals, before, strict=True)]
+            self._detect(new, seen, peers, elastic, middle, variance, trusted, passed)
+        if not at - self.drawn < STEP - 1e-9:
+            since = at - self.drawn if self.drawn == self.drawn else STEP
+            self.drawn = at
+            share = (seen.failures[1] + 0.0) / np.maximum(seen.attempts[1], 1)
+            share = np.where(seen.attempts[1] > 0, share, np.nan)
+            above = np.arcsinh((share - np.nan_to_num(peers.others(share))) / BELOW)
+            few = seen.measured[1] / (seen.measured[1] + 5.0)
+            tried = seen.attempts[1] / (seen.attempts[1] + 20.0)
+            for line, y, weight in zip(
+                self.lines, (residual, above, tails - peers.others(tails)), (few, tried, few), strict=True
+            ):
+                line.add(since, y, weight * trusted)
+        read = [line.read() for line in self.lines]
+        peak = np.stack([p - np.nan_to_num(peers.others(p)) for p in self.peaks])
+        return Trace(
+            read[0][0], read[0][1] * 10, read[0][2], read[1][0], read[1][1] * 10, read[2][0], read[2][1] * 10, peak,
+            self.nats[0], self.nats[1], np.nan_to_num(residual),
+        )  # fmt: skip
+
+    def _peak(self, seen: Observed, peers: Peers, passed: float) -> None:
+        waits = 10 * np.maximum(seen.typical, 0.005)
+        silent = np.where(seen.in_flight > 0, seen.silence, 0.0)
+        with np.errstate(invalid="ignore"):
+            worst = np.log(np.maximum(np.fmax(np.nan_to_num(seen.oldest), silent) / waits, 1.0))
+        worst[peers.cluster < 0] = 0.0
+        for row, fade in enumerate(FADES):
+            self.peaks[row] = np.maximum(worst, self.peaks[row] * np.exp(-passed / fade))
+
+    def _detect(
+        self, new: list[Floats], seen: Observed, peers: Peers, elastic: Floats, middle: Floats, variance: Floats,
+        trusted: float, passed: float,
+    ) -> None:  # fmt: skip
+        attempts, failures, measured, logs, flights = new
+        share = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
+        usual = np.nan_to_num(peers.others(share), nan=0.05)
+        self.nats[0] = self.failures.add(attempts * trusted, failures * trusted, usual)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = (logs - elastic * flights) / measured - middle
+        mean = np.where(measured > 0, mean, np.nan)
+        self.nats[1] = self.slowness.add(measured * trusted, mean - self.usual, variance)
+        # The usual residual is learned while nothing speaks against the endpoint.
+        calm = (self.nats[1] < 3.0) & ~np.isnan(mean)
+        step = np.clip(measured * passed / USUAL, 0.0, 0.05)
+        self.usual += np.where(calm, np.nan_to_num(mean - self.usual) * step, 0.0)
+
+    def clear(self, slots: Ints) -> None:
+        """Forgets what speaks against these endpoints: they came back, and what was before is settled."""
+        for line in self.lines:
+            line.clear(slots)
+        self.peaks[:, slots] = 0.0
+        self.failures.sums[:, slots] = self.slowness.sums[:, slots] = 0.0
+        self.nats[:, slots] = 0.0
+
+
+def _pooled(seen: Observed, peers: Peers) -> tuple[Floats, Floats]:
+    """How log latency follows attempts in flight in each endpoint's cluster, and what is left of its variance."""
+    members, of = peers.members, peers.cluster[peers.members]
+
+    def total(column: Floats) -> Floats:
+        return np.bincount(of, weights=np.nan_to_num(column[members]), minlength=peers.clusters)
+
+    xx, xy, yy = total(seen.flight_var), total(seen.flight_log), total(seen.log_var)
+    slope = np.clip(xy / (xx + 1.0), 0.0, MOST_ELASTICITY)
+    count = total(np.maximum(seen.measured[2] - 1.0, 0.0))
+    left = np.maximum((yy - slope * xy + 0.25 * 10) / (count + 10), LEAST_VARIANCE)
+    elastic, variance = np.zeros(len(peers.cluster)), np.ones(len(peers.cluster))
+    elastic[members], variance[members] = slope[of], left[of]
+    return elastic, variance
