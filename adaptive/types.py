@@ -379,4 +379,13 @@ class TrustChanged:
     reason: str
 
 
-Command = Publish | Moved | TrustChanged
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """What the model learned from no longer fits what it sees; it is not trusted for a while and wants training."""
+
+    at: float
+    cluster: str  # empty: all of them
+    what: str
+
+
+Command = Publish | Moved | TrustChanged | Drifted

@@ -64,6 +64,7 @@ class Peers:
         self.members = np.flatnonzero(cluster >= 0)
         self._of = cluster[self.members]
         self.sizes = np.bincount(self._of, minlength=clusters)
+        self._stacked: dict[int, Peers] = {}
 
     def _sorted(self, values: Floats) -> tuple[Floats, Ints, Ints, Ints, Ints]:
         """Known values in order of cluster and size, their slots and clusters; per cluster, count and start."""
@@ -80,11 +81,23 @@ class Peers:
         ordered, _, _, counts, starts = self._sorted(values)
         return _middle(ordered, counts, starts)
 
+    def _several(self, count: int) -> Peers:
+        """These peers, `count` times over."""
+        found = self._stacked.get(count)
+        if found is None:
+            step = np.arange(count)[:, None] * self.clusters
+            cluster = np.where(self.cluster >= 0, self.cluster + step, -1).reshape(-1)
+            found = self._stacked[count] = Peers(cluster, self.clusters * count)
+        return found
+
     def others(self, values: Floats) -> Floats:
         """For each endpoint the median of its peers' known values, itself left out; NaN where it has no such peer.
 
-        Left out, because in a cluster of two the median of both hides every difference.
+        Left out, because in a cluster of two the median of both hides every difference. Values of shape (m, slots) are
+        m columns, worked out together at little more than the cost of one.
         """
+        if values.ndim == 2:
+            return self._several(len(values)).others(values.reshape(-1)).reshape(values.shape)
         found = np.full(len(values), np.nan)
         ordered, slots, of, counts, starts = self._sorted(values)
         unknown = self.members[np.isnan(values[self.members])]
@@ -100,6 +113,12 @@ class Peers:
         low, high = np.minimum(low, limit) + starts[of], np.minimum(high, limit) + starts[of]
         found[slots] = np.where(rest > 0, (ordered[low] + ordered[high]) / 2, np.nan) if len(slots) else np.nan
         return found
+
+
+def known(values: Floats) -> Floats:
+    """0 where they are NaN; numpy's own nan_to_num takes ten times as long for a few."""
+    found: Floats = np.where(np.isnan(values), 0.0, values)
+    return found
 
 
 def _middle(ordered: Floats, counts: Ints, starts: Ints) -> Floats:

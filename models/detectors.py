@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from models.columns import Floats
+from models.columns import Floats, known
 
 # Shares of failure that are looked for. Between two of them the drift of the nearer one is within a sixth of the best.
 SHARES = (0.01, 0.03, 0.1, 0.5)
@@ -49,7 +49,8 @@ class Failures:
         gain = failures * np.log(p1 / p0) + (attempts - failures) * np.log((1 - p1) / (1 - p0))
         gain = np.where(p1 >= APART * p0, gain, -1.0)
         self.sums = np.clip(self.sums + np.where(attempts > 0, gain, 0.0), 0.0, MOST)
-        return np.maximum(self.sums.max(axis=0) - math.log(len(SHARES)), 0.0)
+        found: Floats = np.maximum(self.sums.max(axis=0) - math.log(len(SHARES)), 0.0)
+        return found
 
 
 class Slowness:
@@ -63,5 +64,6 @@ class Slowness:
         shift = np.log(np.array(SLOWER))[:, None]
         with np.errstate(invalid="ignore"):
             gain = INDEPENDENT * count * shift / variance * (residual - shift / 2)
-        self.sums = np.clip(self.sums + np.nan_to_num(gain), 0.0, MOST)
-        return np.maximum(self.sums.max(axis=0) - math.log(len(SLOWER)), 0.0)
+        self.sums = np.clip(self.sums + known(gain), 0.0, MOST)
+        found: Floats = np.maximum(self.sums.max(axis=0) - math.log(len(SLOWER)), 0.0)
+        return found

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.columns import Floats, Observed, Peers
+from models.columns import Floats, Observed, Peers, known
 from models.past import Trace
 
 CLIP = 6.0
@@ -78,7 +78,7 @@ _SCALES = np.array([feature.scale for feature in FEATURES])
 def build(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
     """Features (slots, COUNT) in scales of the schema. `errors` (slots,) is the objective's share of failures."""
     raw = np.concatenate([_raw(seen, past, peers, errors), _of_the_past(past)])
-    np.nan_to_num(raw, copy=False, nan=0.0, posinf=1e3, neginf=-1e3)
+    raw[np.isnan(raw)] = 0.0
     found: Floats = np.clip(raw.T / _SCALES, -CLIP, CLIP)
     found[(seen.attempts[2] < LEAST_ATTEMPTS) | (peers.cluster < 0)] = np.nan
     return found
@@ -92,45 +92,31 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
     pooled = seen.measured / (seen.measured + POOL)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(seen.latency)
-        p99 = np.log(np.maximum(np.nan_to_num(seen.oldest) / seen.p99, 1.0))
+        p99 = np.log(np.maximum(known(seen.oldest) / seen.p99, 1.0))
         own, slope = (logs[1] - logs[2]) * pooled[1], (logs[0] - logs[1]) * pooled[0]
         tail = np.log(seen.p95)
         waits = 10 * np.maximum(seen.typical, 0.005)
-        oldest = np.log(np.maximum(np.nan_to_num(seen.oldest) / waits, 1.0))
-        busy = np.log1p(seen.in_flight)
+        oldest = np.log(np.maximum(known(seen.oldest) / waits, 1.0))
         silence = np.where(seen.in_flight > 0, np.log(np.maximum(seen.silence / waits, 1.0)), 0.0)
         checks = np.log(np.maximum(seen.check_seconds, 1e-4))
-        some_failed = bool(seen.failures[1].any())
-        columns: Floats = np.stack(
+        mine = np.stack(
             [
-                share[0] - errors,
-                share[1] - errors,
-                share[2] - errors,
-                share[1] - peers.others(tried) if some_failed else np.zeros_like(errors),
-                seen.connect[1] / attempts[1],
-                _above(seen.timeouts[1] / attempts[1], peers),
-                _above(seen.late[1] / attempts[1], peers),
-                (logs[0] - peers.others(logs[0])) * pooled[0],
-                (logs[1] - peers.others(logs[1])) * pooled[1],
-                (logs[2] - peers.others(logs[2])) * pooled[2],
-                own - peers.others(own),
-                slope - peers.others(slope),
-                past.residual * pooled[1],
-                (tail - peers.others(tail)) * pooled[1],
-                oldest,
-                p99,
-                busy - peers.others(busy),
-                silence,
-                np.minimum(seen.checks_failed, 4).astype(np.float64),
-                checks - peers.others(checks),
-                seen.load - peers.others(seen.load),
-                seen.cpu - peers.others(seen.cpu),
-                seen.memory,
-                np.exp(-seen.age / 30.0),
-                np.minimum(seen.streak, 10).astype(np.float64),
+                tried, seen.timeouts[1] / attempts[1], seen.late[1] / attempts[1], *logs, own, slope, tail,
+                np.log1p(seen.in_flight), checks, seen.load, seen.cpu,
             ]
-        )
-    return columns
+        )  # fmt: skip
+        above = mine - peers.others(mine)
+    # What every endpoint's clients do alike is none's fault; alone, it is.
+    above[:3] = np.where(np.isnan(above[:3]), mine[:3] - errors * np.array([[1.0], [0.0], [0.0]]), above[:3])
+    above[3:6] *= pooled
+    above[8] *= pooled[1]
+    return np.stack(
+        [
+            *(share - errors), above[0], seen.connect[1] / attempts[1], *above[1:8], past.residual * pooled[1],
+            above[8], oldest, p99, above[9], silence, np.minimum(seen.checks_failed, 4).astype(np.float64),
+            *above[10:], seen.memory, np.exp(-seen.age / 30.0), np.minimum(seen.streak, 10).astype(np.float64),
+        ]
+    )  # fmt: skip
 
 
 def _of_the_past(past: Trace) -> Floats:
@@ -151,8 +137,3 @@ def _of_the_past(past: Trace) -> Floats:
             past.slow_nats,
         ]
     )
-
-
-def _above(share: Floats, peers: Peers) -> Floats:
-    """A share above the peers' median: what every endpoint's clients do alike is none's fault."""
-    return share - np.nan_to_num(peers.others(share)) if share.any() else share

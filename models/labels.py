@@ -22,6 +22,7 @@ LEAST_FAILURES = 2  # for a breach: one failure among few attempts is chance
 PEERS, ABOVE = 1.5, 1.64
 SLOW = 3.0  # latency by the peers' median that is a breach where the objective names none
 SLOW_LEAST = 0.005  # seconds of difference below which it is not
+SLOW_MEASURED = 5  # latencies: the mean of five log-normal ones (sigma 0.6) is three times too long once in 60,000
 WAITING = 256  # most questions (each of all endpoints) that wait for their answer
 
 
@@ -33,6 +34,7 @@ class Evidence:
     failures: Ints
     measured: Ints
     log_latency: Floats  # sum of log microseconds
+    log_flight: Floats  # sum of log(1 + attempts in flight at sending), of the measured ones
     stalled: Bools  # right now
 
 
@@ -46,10 +48,12 @@ class Batch:
     weights: Floats  # (0, 1]
     rule: Floats
     model: Floats  # NaN where it abstained
+    asked: float  # when
 
 
 @dataclass(slots=True)
 class _Question:
+    asked: float
     due: float
     slots: Ints
     features: Floats
@@ -74,6 +78,7 @@ class Ledger:
         before = tuple(column[slots] for column in (evidence.attempts, evidence.failures, evidence.measured))
         self.waiting.append(
             _Question(
+                at,
                 at + self.horizon,
                 slots,
                 features[slots],
@@ -116,7 +121,7 @@ def _answer(asked: _Question, evidence: Evidence, peers: Peers, errors: Floats, 
         slow = np.where(
             np.isnan(latency[slots]), (mean > SLOW * others) & (mean - others > SLOW_LEAST), mean > latency[slots]
         )
-        slow &= measured >= LEAST_ATTEMPTS
+        slow &= measured >= SLOW_MEASURED
         column[slots] = np.where(attempts >= LEAST_ATTEMPTS, failures / attempts, np.nan)
         allowed = np.minimum(np.fmax(errors[slots], PEERS * peers.others(column)[slots]), 0.5)
         chance = ABOVE * np.sqrt(attempts * allowed * (1 - allowed))
@@ -126,4 +131,6 @@ def _answer(asked: _Question, evidence: Evidence, peers: Peers, errors: Floats, 
     weights = np.minimum(attempts / SURE_ATTEMPTS, 1.0)
     weights[stalled] = 1.0
     keep = asked.valid & ((attempts >= LEAST_ATTEMPTS) | stalled)
-    return Batch(slots[keep], asked.features[keep], labels[keep], weights[keep], asked.rule[keep], asked.model[keep])
+    return Batch(
+        slots[keep], asked.features[keep], labels[keep], weights[keep], asked.rule[keep], asked.model[keep], asked.asked
+    )

@@ -23,7 +23,7 @@ INTERCEPT = -5.0
 PRIOR = {
     "failures_1s": 0.7,
     "failures_5s": 0.7,
-    "failures_30s": 0.1,
+    "failures_30s": 0.05,
     "failures_peers": 0.4,
     "connect_5s": 0.3,
     "timeouts_5s": 0.3,
@@ -39,9 +39,8 @@ PRIOR = {
     "checks_failed": 1.0,
     "check_latency": 0.2,
     "load_peers": 0.2,
-    "youth": 0.0,
     "streak": 0.5,
-}
+}  # others: 0
 BREACH = 5.0
 # Learning rate: RATE at first, falling with the square root of fits / SETTLE, never below RATE_LEAST: a fleet changes.
 RATE, RATE_LEAST, SETTLE = 0.03, 0.005, 60.0
@@ -55,20 +54,26 @@ class OnlinePredictor:
     name = "online"
     schema = SCHEMA
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, prior: Floats | None = None, intercept: float = INTERCEPT) -> None:
+        """Begins at `prior` (COUNT,) and `intercept`, and goes back towards them; by default at PRIOR."""
         self.rows = 0
         self.fits = 0
-        self.prior = np.array([PRIOR[name] for name in NAMES])
+        self.prior = np.array([PRIOR.get(name, 0.0) for name in NAMES]) if prior is None else prior
         self.coefficients = self.prior.copy()
-        self.intercept = INTERCEPT
+        self.intercept = self.first = intercept
         self._rng = np.random.default_rng([seed, 0x0417E])
         self._model = _classifier(seed)
+
+    def odds(self, features: Floats) -> Floats:
+        """Log-odds (n,); NaN for rows with NaN in them."""
+        found: Floats = features @ self.coefficients + self.intercept
+        return found
 
     def predict(self, features: Floats) -> Floats:
         """Probabilities (n,); NaN for rows with NaN in them."""
         with np.errstate(over="ignore"):
-            odds: Floats = 1 / (1 + np.exp(-(features @ self.coefficients + self.intercept)))
-        return odds
+            found: Floats = 1 / (1 + np.exp(-self.odds(features)))
+        return found
 
     def contributions(self, features: Floats) -> Floats:
         """Exact: each feature times its coefficient, in log-odds."""
@@ -92,9 +97,9 @@ class OnlinePredictor:
         model.partial_fit(np.ascontiguousarray(features[rows]), labels[rows], sample_weight=weight)
         fitted, intercept = model.coef_[0], float(model.intercept_[0]) - math.log(BREACH)
         if not (np.isfinite(fitted).all() and math.isfinite(intercept)):
-            fitted, intercept = self.prior, INTERCEPT  # it blew up: begin again
+            fitted, intercept = self.prior, self.first  # it blew up: begin again
         self.coefficients = fitted + PULL * (self.prior - fitted)
-        self.intercept = intercept + PULL * (INTERCEPT - intercept)
+        self.intercept = intercept + PULL * (self.first - intercept)
         self.fits += 1
 
 

@@ -7,11 +7,12 @@ before it breaches anything. Peaks are the longest waits, fading. Detectors are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.columns import Floats, Ints, Observed, Peers
+from models.columns import Floats, Ints, Observed, Peers, known
 from models.detectors import Failures, Slowness
 
 SPAN = 25.0  # seconds: a line over less follows queueing noise, over more it comes after a leak of a minute
@@ -53,8 +54,8 @@ class Line:
         t -= seconds * w
         ty -= seconds * y1
         self.s *= np.exp(-seconds / SPAN)
-        known = ~np.isnan(y)
-        y, weight = np.where(known, y, 0.0), np.where(known, weight, 0.0)
+        there = ~np.isnan(y)
+        y, weight = np.where(there, y, 0.0), np.where(there, weight, 0.0)
         w += weight
         y1 += weight * y
         yy += weight * y * y
@@ -85,63 +86,59 @@ class Past:
         self.failures, self.slowness = Failures(slots), Slowness(slots)
         self.nats = np.zeros((2, slots))
         self.at = self.drawn = float("nan")
-        self.totals: tuple[Floats, Floats, Floats, Floats, Floats] | None = None
+        self.totals: Sequence[Floats | Ints] | None = None
 
-    def update(
-        self, seen: Observed, peers: Peers, totals: tuple[Floats, Floats, Floats, Floats, Floats], trusted: float = 1.0
-    ) -> Trace:
+    def update(self, seen: Observed, peers: Peers, totals: Sequence[Floats | Ints], trusted: float = 1.0) -> Trace:
         """Takes one moment. `totals`: attempts, failures, measured, sums of log latency and of log(1 + in flight),
         each since the start. `trusted` from 0 to 1 scales new evidence: an observer that runs late saw its own delay.
         """
         at = seen.at
         passed = at - self.at if self.at == self.at else 0.0
-        before, self.totals = self.totals, tuple(column.copy() for column in totals)  # type: ignore[assignment]
+        now: list[Floats] = [np.array(column, dtype=np.float64) for column in totals]
+        before, self.totals = self.totals, now
         self.at = at
         elastic, variance = _pooled(seen, peers)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            given = np.log(seen.latency[1]) - elastic * seen.flight[1]
-            tails = np.log(seen.p95)
-        middle = peers.others(given)
-        residual = given - middle
         self._peak(seen, peers, passed)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = seen.failures[1] / seen.attempts[1]
+            long = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
+            mine = np.stack(
+                [np.log(seen.latency[1]) - elastic * seen.flight[1], np.log(seen.p95), share, long, *self.peaks]
+            )
+        others = peers.others(mine)
+        residual, tails = mine[0] - others[0], mine[1] - others[1]
         if before is not None:
-            new = [now - then for now, then in zip(totals, before, strict=True)]
-            self._detect(new, seen, peers, elastic, middle, variance, trusted, passed)
+            new = [a - b for a, b in zip(now, before, strict=True)]
+            usual = np.where(np.isnan(others[3]), 0.05, others[3])
+            self._detect(new, usual, elastic, others[0], variance, trusted, passed)
         if not at - self.drawn < STEP - 1e-9:
             since = at - self.drawn if self.drawn == self.drawn else STEP
             self.drawn = at
-            share = (seen.failures[1] + 0.0) / np.maximum(seen.attempts[1], 1)
-            share = np.where(seen.attempts[1] > 0, share, np.nan)
-            above = np.arcsinh((share - np.nan_to_num(peers.others(share))) / BELOW)
+            above = np.arcsinh((share - known(others[2])) / BELOW)
             few = seen.measured[1] / (seen.measured[1] + 5.0)
             tried = seen.attempts[1] / (seen.attempts[1] + 20.0)
-            for line, y, weight in zip(
-                self.lines, (residual, above, tails - peers.others(tails)), (few, tried, few), strict=True
-            ):
+            for line, y, weight in zip(self.lines, (residual, above, tails), (few, tried, few), strict=True):
                 line.add(since, y, weight * trusted)
         read = [line.read() for line in self.lines]
-        peak = np.stack([p - np.nan_to_num(peers.others(p)) for p in self.peaks])
         return Trace(
-            read[0][0], read[0][1] * 10, read[0][2], read[1][0], read[1][1] * 10, read[2][0], read[2][1] * 10, peak,
-            self.nats[0], self.nats[1], np.nan_to_num(residual),
+            read[0][0], read[0][1] * 10, read[0][2], read[1][0], read[1][1] * 10, read[2][0], read[2][1] * 10,
+            self.peaks - known(others[4:]), self.nats[0], self.nats[1], known(residual),
         )  # fmt: skip
 
     def _peak(self, seen: Observed, peers: Peers, passed: float) -> None:
         waits = 10 * np.maximum(seen.typical, 0.005)
         silent = np.where(seen.in_flight > 0, seen.silence, 0.0)
         with np.errstate(invalid="ignore"):
-            worst = np.log(np.maximum(np.fmax(np.nan_to_num(seen.oldest), silent) / waits, 1.0))
+            worst = np.log(np.maximum(np.fmax(known(seen.oldest), silent) / waits, 1.0))
         worst[peers.cluster < 0] = 0.0
         for row, fade in enumerate(FADES):
             self.peaks[row] = np.maximum(worst, self.peaks[row] * np.exp(-passed / fade))
 
     def _detect(
-        self, new: list[Floats], seen: Observed, peers: Peers, elastic: Floats, middle: Floats, variance: Floats,
-        trusted: float, passed: float,
+        self, new: list[Floats], usual: Floats, elastic: Floats, middle: Floats, variance: Floats, trusted: float,
+        passed: float,
     ) -> None:  # fmt: skip
         attempts, failures, measured, logs, flights = new
-        share = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
-        usual = np.nan_to_num(peers.others(share), nan=0.05)
         self.nats[0] = self.failures.add(attempts * trusted, failures * trusted, usual)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = (logs - elastic * flights) / measured - middle
@@ -150,7 +147,7 @@ class Past:
         # The usual residual is learned while nothing speaks against the endpoint.
         calm = (self.nats[1] < 3.0) & ~np.isnan(mean)
         step = np.clip(measured * passed / USUAL, 0.0, 0.05)
-        self.usual += np.where(calm, np.nan_to_num(mean - self.usual) * step, 0.0)
+        self.usual += np.where(calm, known(mean - self.usual) * step, 0.0)
 
     def clear(self, slots: Ints) -> None:
         """Forgets what speaks against these endpoints: they came back, and what was before is settled."""
@@ -166,7 +163,8 @@ def _pooled(seen: Observed, peers: Peers) -> tuple[Floats, Floats]:
     members, of = peers.members, peers.cluster[peers.members]
 
     def total(column: Floats) -> Floats:
-        return np.bincount(of, weights=np.nan_to_num(column[members]), minlength=peers.clusters)
+        found: Floats = np.bincount(of, known(column[members]), peers.clusters).astype(np.float64)
+        return found
 
     xx, xy, yy = total(seen.flight_var), total(seen.flight_log), total(seen.log_var)
     slope = np.clip(xy / (xx + 1.0), 0.0, MOST_ELASTICITY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -53,3 +53,20 @@ class Silent:
     def learn(self, features: Floats, labels: Floats, weights: Floats) -> None:
         """Counts the rows and forgets them."""
         self.rows += len(labels)
+
+
+class Pair(NamedTuple):
+    """The two that serve: a breach at once (within the configured horizon, seconds), and one that is coming (within
+    AHEAD seconds). Both see the same features.
+    """
+
+    soon: Predictor
+    ahead: Predictor
+
+
+AHEAD = 30.0  # seconds; precursors of ten seconds and more fit in, and what is seen now still bears on it
+
+
+def paired(predictor: Predictor | Pair) -> Pair:
+    """As a pair; a predictor alone sees nothing coming."""
+    return predictor if isinstance(predictor, Pair) else Pair(predictor, Silent(predictor.schema))

@@ -82,6 +82,7 @@ CORE = (
     "replay.simulator",
     "replay.policies",
     "replay.baselines",
+    "replay.episodes",
     "replay.evaluation",
     "replay.player",
     "replay.swarm",

@@ -29,6 +29,7 @@ from adaptive.telemetry.ring import Ring
 from adaptive.types import (
     Announced,
     Command,
+    Drifted,
     Event,
     Health,
     InFlightSeen,
@@ -200,6 +201,9 @@ class Brain:
                     "reason": command.reason,
                 }
             )
+        elif isinstance(command, Drifted):
+            log.warning("drift in %s: %s", command.cluster or "every cluster", command.what)
+            self._send({"type": "drift", "at": command.at, "cluster": command.cluster, "what": command.what})
         elif isinstance(command, TrustChanged):
             who = "the model-free policy decides" if command.fallback else "the model decides"
             log.info("%s: %s: %s", command.cluster, who, command.reason, extra={"cluster": command.cluster})

@@ -280,7 +280,7 @@ class Supervisor:
 
     def heard(self, child: Child, message: Message) -> None:
         """A message that is no answer: what a process has to tell."""
-        if message.get("type") in ("moved", "trust"):
+        if message.get("type") in ("moved", "trust", "drift"):
             self.events.append(message)
         elif message.get("type") == "announced":
             self.fleet.brain.send(message)

@@ -11,7 +11,7 @@ from adaptive.policy import rule
 from adaptive.policy.steering import ClusterState, Steering
 from adaptive.stats import EDGES, MICROSECONDS, Stats
 from adaptive.types import Cause, Health, Member
-from models.columns import WINDOWS, Floats, Observed
+from models.columns import WINDOWS, Bools, Floats, Observed
 from models.features import FEATURES
 from models.learner import Learner
 
@@ -29,6 +29,7 @@ class Scene(NamedTuple):
     probability: Floats
     learner: Learner | None
     blind: str
+    foreseen: Bools  # the probability is that of the long horizon
 
 
 def report(scene: Scene) -> dict[str, Any]:

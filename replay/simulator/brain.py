@@ -20,7 +20,7 @@ from adaptive.types import (
     Tick,
     Topology,
 )
-from models.predictor import Predictor
+from models.predictor import Pair, Predictor
 from replay.scenario import Rules
 from replay.simulator.gateway import NOTED, Noted
 from replay.simulator.run import View
@@ -112,7 +112,7 @@ class Brain:
         gateway: int,
         topology: Topology,
         settings: ModelSettings | None,
-        predictor: Predictor | None,
+        predictor: Predictor | Pair | None,
         log: Log | None,
     ) -> None:
         self.sim, self.gateway, self.log = sim, gateway, log

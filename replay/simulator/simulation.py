@@ -18,7 +18,7 @@ import numpy as np
 
 from adaptive.controller import ModelSettings, Settings
 from adaptive.types import Cluster, Command, Endpoint, Member, Topology, first_snapshot
-from models.predictor import Predictor
+from models.predictor import Pair, Predictor
 from replay import arrivals
 from replay.policies import Policy, named
 from replay.scenario import Scenario, Service
@@ -52,7 +52,7 @@ def simulate(
     record: bool = False,
     views: bool = True,
     settings: ModelSettings | None = None,
-    predictor: Predictor | None = None,
+    predictor: Predictor | Pair | None = None,
     log: Log | None = None,
 ) -> Run:
     """Runs the scenario. `record` keeps every Outcome; `log` is told all that the first gateway's Controller is.
@@ -73,7 +73,7 @@ class Simulation:
         seed: int,
         record: bool,
         settings: ModelSettings | None,
-        predictor: Predictor | None,
+        predictor: Predictor | Pair | None,
         log: Log | None,
     ) -> None:
         self.scenario, self.policy, self.seed, self.record = scenario, policy, seed, record
@@ -113,7 +113,7 @@ class Simulation:
         self.due: list[float] = plan.due.tolist()
         self.again = scenario.clients.retries > 0 or scenario.clients.attempt_timeout > 0.0
 
-    def _gateways(self, settings: ModelSettings | None, predictor: Predictor | None, log: Log | None) -> None:
+    def _gateways(self, settings: ModelSettings | None, predictor: Predictor | Pair | None, log: Log | None) -> None:
         scenario, policy = self.scenario, self.policy
         share = float(policy.settings.get("random", 0.0))
         live = "adaptive" if policy.brain else policy.name.partition("@")[0]

@@ -7,6 +7,7 @@ import numpy as np
 from adaptive.stats import Stats
 from models.columns import Floats, Peers
 from models.features import CLIP, COUNT, NAMES, SCHEMA, build
+from models.past import Past
 from tests.simulation.toy import rows
 
 AT = 1000.0
@@ -23,7 +24,9 @@ def features(latency: Floats, failed: Floats, attempts: int = 100) -> Floats:
     made["first_byte"] = made["done"]
     made["status"] = np.where(np.tile(np.arange(attempts), 5) < failed[made["slot"]] * attempts, 500, 200)
     s.fold(made, AT)
-    return build(s.observed(AT), Peers(np.zeros(5, dtype=np.int64), 1), ERRORS)
+    seen, peers = s.observed(AT), Peers(np.zeros(5, dtype=np.int64), 1)
+    past = Past(5)
+    return build(seen, past.update(seen, peers, (np.zeros(5),) * 5), peers, ERRORS)
 
 
 def test_endpoints_that_do_as_their_peers_do_have_features_near_zero() -> None:

@@ -22,7 +22,7 @@ def evidence(attempts: int, failures: tuple[int, ...] = (0,) * N, latency: float
     if slow >= 0:
         times[slow] *= 5
     stalled = np.zeros(N, dtype=bool)
-    return Evidence(counts, np.array(failures), counts, counts * np.log(times * 1e6), stalled)
+    return Evidence(counts, np.array(failures), counts, counts * np.log(times * 1e6), np.zeros(N), stalled)
 
 
 def ask(ledger: Ledger, at: float, before: Evidence, shown: Bools = SHOWN) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.trust import LEAST_ROWS, STALE, Drift, Trust
+from models.drift import PageHinkley
+from models.trust import LEAST_ROWS, STALE, Trust
 
 
 def feed(trust: Trust, model: float, rule: float, batches: int = 60, start: float = 0.0, breach: float = 0.9) -> float:
@@ -75,6 +76,6 @@ def test_trust_once_won_does_not_flap_on_a_tie() -> None:
 
 def test_page_hinkley_sees_a_shift_and_no_shift_in_noise() -> None:
     rng = np.random.default_rng(0)
-    drift = Drift(delta=0.05, threshold=3.0)
+    drift = PageHinkley(delta=0.05, threshold=3.0)
     assert not any(drift.add(v) for v in rng.normal(0, 0.12, 3000))
     assert any(drift.add(v) for v in rng.normal(0.4, 0.12, 60))

@@ -1,0 +1,120 @@
+"""Fits the predictor that serves to labelled rows: trees, line, mix and calibration, each on runs of its own.
+
+A run is one fleet for one time; rows of one run go to one side of every split, for neighbours in time know each other's
+answers. scikit-learn is imported here, when something is fitted, and nowhere where it serves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.calibration import calibrate
+from models.columns import Floats, Ints
+from models.combined import Combined
+from models.features import COUNT
+from models.online import BREACH, OnlinePredictor
+from models.trees import exported
+from models.trust import log_loss
+
+TREES, LEAVES, DEPTH = 48, 16, 5  # what 100 rows are asked of in half a millisecond
+RATE = 0.12
+LEAST_LEAF = 150  # rows in a leaf, half a minute of some endpoint: fewer are one episode learned by heart
+MOST_BINS = 64  # 255 gain nothing and take three times as long
+HELD = 0.35  # share of the runs that the mix and the calibration are fitted to
+MOST_ROWS = 400_000  # of one fit
+
+
+class Rows(NamedTuple):
+    """Labelled rows: features (n, COUNT), and columns (n,)."""
+
+    features: Floats
+    labels: Floats
+    weights: Floats
+    rule: Floats  # what the rule said, a probability
+    runs: Ints
+
+
+class NotFitted(ValueError):
+    """The rows cannot teach a model; the message says why."""
+
+
+def fit(rows: Rows, horizon: float, seed: int = 0) -> Combined:
+    """The fitted predictor. Raises NotFitted for rows of one class, too few rows, or nothing finite."""
+    rows = _usable(rows)
+    rng = np.random.default_rng([seed, 0xF17])
+    known = np.unique(rows.runs)
+    held = np.isin(rows.runs, rng.permutation(known)[: max(1, round(HELD * len(known)))])
+    if min(rows.labels[~held].sum(), (1 - rows.labels[~held]).sum()) < 10 or rows.labels[held].sum() < 10:
+        raise NotFitted(f"{int(rows.labels.sum())} breaches in {len(known)} runs are too few to fit and to check")
+    taught = np.flatnonzero(~held)
+    if len(taught) > MOST_ROWS:
+        taught = np.sort(rng.choice(taught, MOST_ROWS, replace=False))
+    trees = exported(_grown(rows, taught, seed))
+    line, intercept = _line(rows, taught, rng)
+    linear = OnlinePredictor(seed, line, intercept)
+    mix = _mixed(trees.predict(rows.features[held]), linear.odds(rows.features[held]), rows, held)
+    made = Combined(trees, linear, mix, _flat(), horizon, np.zeros((2, 3)))
+    odds = made.odds(rows.features[held])
+    made.calibration = calibrate(odds, rows.labels[held], rows.weights[held], rows.runs[held], rng)
+    said = made.calibration.probability(odds)
+    for label in (0, 1):
+        mine = rows.labels[held] == label
+        weight = rows.weights[held][mine]
+        own, rule = (
+            float((weight * log_loss(rows.labels[held][mine], p[mine])).sum()) for p in (said, rows.rule[held])
+        )
+        made.standing[label] = weight.sum(), own, rule
+    return made
+
+
+def _usable(rows: Rows) -> Rows:
+    good = np.isfinite(rows.features).all(axis=1) & np.isfinite(rows.labels) & (rows.weights > 0)
+    if rows.features.shape[1:] != (COUNT,):
+        raise NotFitted(f"the rows have {rows.features.shape[1:]} features, not {COUNT}")
+    if not good.any():
+        raise NotFitted("no row is complete: every one has a value that is not finite, or no weight")
+    found = Rows(rows.features[good], rows.labels[good], rows.weights[good], rows.rule[good], rows.runs[good])
+    for label, name in ((0, "calm"), (1, "breach")):
+        if not (found.labels == label).any():
+            raise NotFitted(f"all {len(found.labels)} rows are of one class: there is no row of a {name}")
+    return found
+
+
+def _grown(rows: Rows, taught: Ints, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    model = HistGradientBoostingClassifier(
+        max_iter=TREES, max_leaf_nodes=LEAVES, max_depth=DEPTH, learning_rate=RATE, min_samples_leaf=LEAST_LEAF,
+        max_bins=MOST_BINS, l2_regularization=5.0, early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    return model.fit(rows.features[taught], rows.labels[taught], rows.weights[taught])
+
+
+def _line(rows: Rows, taught: Ints, rng: np.random.Generator) -> tuple[Floats, float]:
+    from sklearn.linear_model import LogisticRegression
+
+    some = taught if len(taught) <= 60_000 else np.sort(rng.choice(taught, 60_000, replace=False))
+    model = LogisticRegression(C=0.05, max_iter=300)
+    weight = np.where(rows.labels[some] > 0.5, BREACH, 1.0) * rows.weights[some]
+    model.fit(rows.features[some], rows.labels[some], sample_weight=weight)
+    return model.coef_[0].copy(), float(model.intercept_[0]) - float(np.log(BREACH))
+
+
+def _mixed(trees: Floats, line: Floats, rows: Rows, held: Any) -> Floats:
+    """Intercept and weights of the two, by logistic regression; neither may speak against itself."""
+    from sklearn.linear_model import LogisticRegression
+
+    both = np.column_stack([trees, line])
+    model = LogisticRegression(C=1.0, max_iter=300).fit(both, rows.labels[held], sample_weight=rows.weights[held])
+    weights = np.maximum(model.coef_[0], 0.0)
+    # The line is what goes on learning: it keeps a voice even where training did not need it.
+    weights[1] = max(weights[1], 0.1)
+    return np.array([float(model.intercept_[0]), *weights])
+
+
+def _flat() -> Any:
+    from models.calibration import Calibration
+
+    return Calibration(np.array([-1.0, 1.0]), np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([0.0, 1.0]))

@@ -1,0 +1,299 @@
+"""Fleets to learn from: what every endpoint showed, what became of it, and what was really wrong with it.
+
+Each episode is a small fleet drawn from a seed. Forecastable faults begin small and grow; abrupt and gray ones do not
+announce themselves; in calm ones nothing is wrong, but the load swings, instances are deployed and warm up, requests
+change, and the gateway itself stalls. Severities are drawn from a scale from 0 to 1: those to tune on from its even
+fifths, those to report on from the odd ones, with seeds of their own.
+
+A Controller watches and moves nobody, so that every label is there; or it acts, and what it hides is hidden.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from adaptive.controller import Controller, Settings
+from adaptive.policy.steering import Steering
+from adaptive.types import Health, Moved, Topology
+from models.columns import Floats
+from models.features import COUNT
+from models.fitting import Rows
+from models.foresight import Foresight
+from models.labels import Batch, Ledger
+from models.predictor import AHEAD, Pair, Predictor
+from replay.policies import named
+from replay.scenario import Clients, Fault, Instance, Load, Scenario, Service
+from replay.simulator.simulation import Simulation, cluster_of
+from replay.troubles import fault
+
+FORECASTABLE = ("leak", "pauses", "creeping", "antagonist")
+ABRUPT = ("slow", "errors", "hang", "crash", "gray_errors", "gray_hangs", "gray_slow")
+CALM = ("calm", "swings", "deploys", "mix", "stalls")
+SECONDS = 150.0
+EVERY = 0.5  # seconds between two looks
+SOON = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with one instance, from when until when."""
+
+    slot: int
+    kind: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One fleet for one time. Rows are questions: (rows,) columns, features (rows, COUNT); NaN labels are unknown."""
+
+    kind: str
+    seed: int
+    troubles: Sequence[Trouble]
+    at: Floats
+    slot: Floats
+    features: Floats
+    rule: Floats
+    soon: Floats  # label of the short horizon
+    soon_weight: Floats
+    ahead: Floats  # label of the long one
+    ahead_weight: Floats
+    said: Floats  # (rows, 2) what the serving pair said
+    moved: Sequence[Moved]
+    requests: int
+    hours: float  # instance-hours
+
+
+class Still(Steering):
+    """Moves nobody."""
+
+    def steer(self, *_: Any, **__: Any) -> list[Moved]:
+        """Nothing."""
+        return []
+
+
+class Watching(Controller):
+    """Sees and predicts as ever, and changes nothing."""
+
+    steers = Still
+
+
+def _severity(rng: random.Random, held_out: bool) -> float:
+    """From 0 to 1: the even fifths to tune on, the odd ones to report on."""
+    fifth = rng.choice((1, 3)) if held_out else rng.choice((0, 2, 4))
+    return (fifth + rng.random()) / 5
+
+
+def _between(low: float, high: float, u: float) -> float:
+    """Geometrically."""
+    return float(low * (high / low) ** u)
+
+
+def _troubles(kind: str, u: float, start: float, end: float, mean: float, rng: random.Random) -> list[Fault]:
+    """The faults of one instance. `u` is the severity, 0 the mildest."""
+    if kind == "leak":
+        tau = _between(60.0, 12.0, u)
+        pauses = fault("gc", start, end, pause_ms=_between(50, 300, u), period=5.0, grow=1.0)
+        return [fault("leak", start, end, tau=tau), pauses]
+    if kind == "pauses":
+        period = rng.uniform(3.0, 6.0)
+        return [fault("gc", start, end, pause_ms=_between(800, 2500, u), period=period, grow=1.0)]
+    if kind == "creeping":
+        return [fault("ramp_errors", start, end, p=_between(0.12, 0.6, u), seconds=mean * rng.uniform(0.3, 1.2))]
+    if kind == "antagonist":
+        return [fault("ramp_slow", start, end, factor=_between(4.5, 12.0, u))]
+    if kind == "slow":
+        return [fault("slow", start, end, factor=_between(3.5, 12.0, u))]
+    if kind == "errors":
+        return [fault("errors", start, end, p=_between(0.2, 1.0, u), seconds=mean * rng.uniform(0.1, 1.0))]
+    if kind == "hang":
+        return [fault("hang", start, end, p=_between(0.3, 1.0, u))]
+    if kind == "crash":
+        return [fault("down", start, start + 20.0)]
+    if kind == "gray_errors":
+        return [fault("errors", start, end, p=_between(0.01, 0.15, u), seconds=mean)]
+    if kind == "gray_hangs":
+        return [fault("hang", start, end, p=_between(0.01, 0.15, u))]
+    if kind == "gray_slow":
+        return [fault("slow", start, end, factor=_between(1.2, 2.5, u))]
+    return []
+
+
+def fleet(kind: str, seed: int, held_out: bool = False, n: int = 0, seconds: float = SECONDS) -> Scenario:
+    """The scenario of an episode; its troubles are in the notes. `n` 0: drawn. KeyError for a kind that is none."""
+    if kind not in (*FORECASTABLE, *ABRUPT, *CALM):
+        raise KeyError(kind)
+    rng = random.Random(f"episodes/{kind}/{'held out' if held_out else 'tuning'}/{seed}")
+    n = n or rng.choice((4, 5, 6, 8, 10, 12))
+    load, per_second = rng.uniform(0.25, 0.65), _between(8.0, 60.0, rng.random())
+    mean = 4 * load / per_second
+    spread = rng.uniform(0.3, 0.8)
+    faults: dict[int, list[Fault]] = {i: [] for i in range(n)}
+    if rng.random() < 0.5:  # every real fleet fails a little
+        p = _between(0.0003, 0.003, rng.random())
+        for i in range(n):
+            faults[i].append(fault("errors", 0.0, seconds, p=p, seconds=mean))
+    speeds = [rng.uniform(0.85, 1.2) for _ in range(n)]
+    troubles: list[Trouble] = []
+    if kind not in CALM:
+        u = _severity(rng, held_out)
+        start = rng.uniform(0.25, 0.4) * seconds
+        end = start + rng.uniform(0.4, 0.5) * seconds
+        for slot in rng.sample(range(n), 1 if n < 8 else rng.choice((1, 2))):
+            made = _troubles(kind, u, start, end, mean, rng)
+            faults[slot] += made
+            troubles.append(Trouble(slot, kind, start, made[0].end))
+    rates, work, stalls = _habits(kind, n, seconds, mean, faults, rng)
+    capacity = sum(4 / (mean * speed) for speed in speeds)
+    return Scenario(
+        name=f"{kind}-{seed}",
+        instances=tuple(
+            Instance(f"10.1.0.{i + 1}:8080", Service(mean * speeds[i], spread), slots=4, faults=tuple(faults[i]))
+            for i in range(n)
+        ),
+        load=Load(rates=tuple((at, load * capacity * x) for at, x in rates), work=tuple(work)),
+        clients=Clients(timeout=max(2.0, 50 * mean)),
+        seconds=seconds,
+        seed=seed,
+        stalls=tuple(stalls),
+        notes={"troubles": troubles},
+    )
+
+
+def _habits(
+    kind: str, n: int, seconds: float, mean: float, faults: dict[int, list[Fault]], rng: random.Random
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]], list[tuple[int, float, float]]]:
+    """Rates, work and stalls; deploys go into the faults, for a cold instance is slow without being ill."""
+    rates, work, stalls = [(0.0, 1.0)], [(0.0, 1.0)], []
+    if kind == "swings" or (kind != "calm" and rng.random() < 0.3):
+        rates += [(t, rng.uniform(0.35, 1.35)) for t in np.arange(10.0, seconds, rng.uniform(8.0, 30.0)).tolist()]
+    if kind == "mix" or (kind != "calm" and rng.random() < 0.2):
+        work += [(t, rng.uniform(0.5, 1.4)) for t in np.arange(15.0, seconds, rng.uniform(15.0, 40.0)).tolist()]
+    if kind == "deploys":
+        length = rng.uniform(6.0, 15.0)
+        for place, i in enumerate(rng.sample(range(n), n)):
+            at = 20.0 + place * (seconds - 40.0) / n
+            faults[i].append(fault("cold", at, at + length, factor=rng.uniform(1.5, 2.5)))
+    if kind == "stalls":
+        stalls = [(0, t, rng.uniform(0.2, 2.0)) for t in np.arange(20.0, seconds, rng.uniform(15.0, 40.0)).tolist()]
+    return rates, work, stalls
+
+
+class _Notes:
+    """Asks at each look, and puts answers to their questions."""
+
+    def __init__(self, sim: Simulation, until: float) -> None:
+        self.sim, self.until = sim, until
+        self.ledger, self.foresight = Ledger(SOON), Foresight(AHEAD)
+        self.foresight.waiting = type(self.foresight.waiting)(maxlen=256)
+        self.rows: list[tuple[float, Floats, Floats, Floats]] = []
+        self.short: list[Batch] = []
+        self.long: list[Batch] = []
+        sim.at(EVERY + 0.001, self.look, None)
+
+    def look(self, _: object) -> None:
+        """One look, just after a tick."""
+        sim, at = self.sim, self.sim.now
+        controller = sim.brains[0].controller
+        sim.at(at + EVERY, self.look, None)
+        learner = controller.learner
+        if learner is None or controller.evidence is None:
+            return
+        evidence, suspicion = controller.evidence, controller.suspicion
+        shown = controller.steering.health < Health.CANARY
+        self.ledger.spoil(shown)
+        self.foresight.act(controller.steering.health > Health.HEALTHY)
+        answers = self.ledger.answer(at, evidence, controller.peers, controller.errors, controller.latency)
+        for batch in answers:
+            self.foresight.tell(batch, len(shown))
+        self.short += answers
+        self.long += self.foresight.answer(at - SOON)
+        if at > self.until:
+            return
+        features = learner.features.copy()
+        said = np.column_stack([learner.probability, learner.coming])
+        self.rows.append((at, features, suspicion, said))
+        self.ledger.ask(at, features, evidence, suspicion, learner.probability, shown)
+        self.foresight.ask(at, features, suspicion, learner.coming, shown)
+
+    def episode(self, kind: str, seed: int, scenario: Scenario, requests: int) -> Episode:
+        """All of it as columns."""
+        n = len(scenario.instances)
+        labels = np.full((4, len(self.rows), n), np.nan)
+        place = {row[0]: i for i, row in enumerate(self.rows)}
+        for k, batches in ((0, self.short), (2, self.long)):
+            for batch in batches:
+                labels[k, place[batch.asked], batch.slots] = batch.labels
+                labels[k + 1, place[batch.asked], batch.slots] = batch.weights
+        at, slot = (x.reshape(-1).astype(np.float64) for x in np.meshgrid(list(place), np.arange(n), indexing="ij"))
+        features = np.array([row[1] for row in self.rows]).reshape(-1, COUNT)
+        keep = ~np.isnan(features[:, 0])
+        columns = [column.reshape(-1)[keep] for column in labels]
+        rule = np.array([row[2] for row in self.rows]).reshape(-1)[keep]
+        said = np.array([row[3] for row in self.rows]).reshape(-1, 2)[keep]
+        moved = [command for _, command in self.sim.moves if isinstance(command, Moved)]
+        return Episode(
+            kind, seed, scenario.notes["troubles"], at[keep], slot[keep], features[keep].astype(np.float32), rule,
+            columns[0], columns[1], columns[2], columns[3], said, moved, requests, n * scenario.seconds / 3600.0,
+        )  # fmt: skip
+
+
+def run(
+    kind: str,
+    seed: int,
+    held_out: bool = False,
+    *,
+    acting: bool = False,
+    predictor: Predictor | Pair | None = None,
+    policy: str = "adaptive",
+    scenario: Scenario | None = None,
+    settings: Settings | None = None,
+) -> Episode:
+    """One episode. `policy` is the fast loop below; the Controller above only watches, unless it is `acting`."""
+    scenario = scenario or fleet(kind, seed, held_out)
+    chosen = replace(named(policy), brain=True)
+    told = settings or Settings(seed=seed)
+    sim = Simulation(scenario, chosen, scenario.seed, False, told, predictor, None)
+    if not acting:
+        cluster = cluster_of(scenario, "adaptive")
+        topology = Topology(1, (cluster,), len(cluster.members))
+        for brain in sim.brains:
+            brain.controller = Watching(topology, told, predictor)
+    notes = _Notes(sim, scenario.seconds)
+    result = sim.run(False)
+    return notes.episode(kind, seed, scenario, len(result.requests.due))
+
+
+def many(
+    kinds: Sequence[str], seeds: Sequence[int], held_out: bool = False, say: Callable[[str], None] | None = None
+) -> list[Episode]:
+    """Episodes of every kind and seed; fleets below are least_request and the fast loop in turn."""
+    found = []
+    for kind in kinds:
+        for seed in seeds:
+            policy = "adaptive" if seed % 2 else "least_request"
+            found.append(run(kind, seed, held_out, policy=policy))
+        if say is not None:
+            say(f"{kind}: {len(seeds)} fleets, {sum(len(e.at) for e in found)} rows")
+    return found
+
+
+def rows(episodes: Sequence[Episode], horizon: str) -> Rows:
+    """What a model is fitted to; `horizon` is soon or ahead."""
+    label = np.concatenate([getattr(e, horizon) for e in episodes])
+    weight = np.concatenate([getattr(e, f"{horizon}_weight") for e in episodes])
+    known = ~np.isnan(label)
+    run_of = np.concatenate([np.full(len(e.at), i) for i, e in enumerate(episodes)])
+    return Rows(
+        np.concatenate([e.features for e in episodes])[known].astype(np.float64),
+        label[known],
+        weight[known],
+        np.concatenate([e.rule for e in episodes])[known],
+        run_of[known],
+    )
