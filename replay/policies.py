@@ -33,14 +33,15 @@ Build = Callable[[Cluster, random.Random, Iterable[Lane], Fleet], balancer.Balan
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a policy is made. `brain`: a Controller above it; `checked`: one too, where there are health checks, which is
-    all that it minds; `timeout`: which attempts have a fixed time-out, as an operator sets it who has no learned ones;
-    `settings`: what its name carried.
+    all that it minds; `admission`: it sheds load; `timeout`: which attempts have a fixed time-out, as an operator sets
+    it who has no learned ones; `settings`: what its name carried.
     """
 
     name: str
     build: Build
     brain: bool = False
     checked: bool = False
+    admission: bool = False
     timeout: Literal["none", "repeatable", "all"] = "none"
     source: str = ""
     settings: Mapping[str, float] = field(default_factory=dict)
@@ -97,8 +98,12 @@ BASELINES: tuple[tuple[str, Build, str], ...] = (
 ALL_TIMED = frozenset({"nginx_least_conn", "haproxy_leastconn"})
 
 POLICIES: dict[str, Policy] = {
-    "adaptive": Policy("adaptive", _live("adaptive"), brain=True, source="both loops, as `adaptive serve` runs them"),
-    "adaptive_fast": Policy("adaptive_fast", _live("adaptive"), source="the fast loop alone: the brain is dead"),
+    "adaptive": Policy(
+        "adaptive", _live("adaptive"), brain=True, admission=True, source="both loops, as `adaptive serve` runs them"
+    ),
+    "adaptive_fast": Policy(
+        "adaptive_fast", _live("adaptive"), admission=True, source="the fast loop alone: the brain is dead"
+    ),
     **{
         name: Policy(name, _live(name), checked=True, source="as live")
         for name in ("least_request", "peak_ewma", "round_robin", "random")

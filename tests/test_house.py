@@ -28,6 +28,7 @@ ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
         (
             "adaptive.controller",
             "adaptive.balancer",
+            "adaptive.admission",
             "adaptive.budget",
             "adaptive.exploring",
             "adaptive.fast",
@@ -61,6 +62,7 @@ CORE = (
     "adaptive.classify",
     "adaptive.stats",
     "adaptive.balancer",
+    "adaptive.admission",
     "adaptive.budget",
     "adaptive.exploring",
     "adaptive.fast",

@@ -127,6 +127,23 @@ class UpstreamTLS(Part):
         return (self.cert, self.key) if self.cert is not None else None
 
 
+class Overload(Part):
+    """What happens when more comes than the cluster can serve. Short form: false (or true).
+
+    Requests are then held to what keeps their mean latency at `goal`; what exceeds it waits, and is refused (503) where
+    it could not be served in time. Routes say by their `priority` who goes first.
+    """
+
+    enabled: Flag = True
+    goal: PositiveDuration | None = None  # mean latency of what is admitted; None: ten times what it is in calm
+    waiting: Whole = 4096  # requests of one worker that may wait; how many can be served in time bounds them, too
+
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, data: Any) -> Any:
+        return {"enabled": data} if isinstance(data, bool) else data
+
+
 class RetryBudget(Part):
     """How many retries a cluster bears: a share of its requests over the window, and a few each second besides, so that
     quiet clusters may retry too (as Finagle's and Linkerd's budgets, whose figures these are).
@@ -155,6 +172,7 @@ class ClusterConfig(Part):
     timeouts: ClusterTimeouts = ClusterTimeouts()
     tls: UpstreamTLS | None = None
     retry_budget: RetryBudget = RetryBudget()
+    overload: Overload = Overload()
     objective: Objective = Objective()
     predict: Flag = True  # off: the model-free policy alone
     random_picks: Share = 0.0  # of repeatable requests, to any endpoint: a recording can then answer for more policies

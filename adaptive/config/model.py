@@ -23,6 +23,7 @@ from adaptive.config.cluster import (
     EndpointConfig,
     HealthCheck,
     Objective,
+    Overload,
     RetryBudget,
     UpstreamTLS,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "ListenerTLS",
     "ModelConfig",
     "Objective",
+    "Overload",
     "RecorderConfig",
     "RetryBudget",
     "RouteConfig",

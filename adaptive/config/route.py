@@ -113,6 +113,7 @@ class RouteConfig(Part):
     attempt_timeout: Duration = 0.0  # one attempt; 0: what the cluster and the model find right
     retries: Annotated[int, Field(strict=True, ge=0, le=10)] = 2  # further attempts; more than a few only adds load
     retry_statuses: tuple[Status, ...] = (502, 503, 504)
+    priority: Literal["critical", "normal", "sheddable"] = "normal"  # who is served first, and refused last
     request_headers: HeaderChanges = HeaderChanges()
     response_headers: HeaderChanges = HeaderChanges()
 

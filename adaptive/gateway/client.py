@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from adaptive import clock
+from adaptive.gateway import tunnels
 from adaptive.gateway.chunks import BadChunks, ChunkReader
 from adaptive.gateway.exchange import Exchange
 from adaptive.gateway.head import CHUNKED, Block, Rejected
@@ -93,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
         """The client closed its half. Without a tunnel that counts as leaving, as with nginx and Envoy: there is no
         telling a client that is gone from one that only has no more to say.
         """
-        return self.tunnelling and self.exchange is not None and self.exchange.half_closed(by_client=True)
+        return self.tunnelling and self.exchange is not None and tunnels.half_closed(self.exchange, by_client=True)
 
     def write(self, data: bytes) -> None:
         """Bytes for the client; none once it is gone."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from adaptive import balancer
+from adaptive.admission import Admission
 from adaptive.budget import RetryBudget
 from adaptive.config.cluster import ClusterConfig
 from adaptive.gateway.attempt import Attempt
@@ -17,6 +18,7 @@ from adaptive.lanes import Lane
 from adaptive.types import Cluster, Endpoint
 
 if TYPE_CHECKING:
+    from adaptive.gateway.exchange import Exchange
     from adaptive.gateway.plane import Plane
 
 
@@ -41,13 +43,16 @@ class ClusterRuntime:
         )
         self.replies = ReplyReader(config.limits.header_bytes)
         self.connection_limit = config.limits.connections
-        self.request_limit = config.limits.requests
         self.idle_limit = config.limits.idle
         self.connect_timeout = config.timeouts.connect
         self.idle_timeout = config.timeouts.idle
         budget = config.retry_budget
         self.budget = RetryBudget(budget.ratio, budget.minimum, budget.window, now)
-        self.in_flight = 0
+        overload = config.overload
+        self.admission = Admission(
+            len(cluster.members), config.limits.requests, overload.waiting, now, goal=overload.goal or 0.0,
+            adaptive=overload.enabled,
+        )  # fmt: skip
         self._tls = config.tls
         self.pools: dict[int, Pool] = {}
         self.by_endpoint: dict[Endpoint, Pool] = {}
@@ -63,6 +68,16 @@ class ClusterRuntime:
             self.pools[member.slot] = self.by_endpoint[endpoint] = pool
         if before is not None:
             before.retire(kept if before._tls == config.tls else before.by_endpoint)
+
+    def go_on(self, now: float) -> None:
+        """Lets requests enter that waited, as far as there is room, and refuses those that waited in vain."""
+        admission = self.admission
+        while admission.waiting and (exchange := admission.next(now)) is not None:
+            cast("Exchange", exchange).enter(now)
+        if admission.turned_away:
+            turned, admission.turned_away = admission.turned_away, []
+            for exchange in turned:
+                cast("Exchange", exchange).shed()
 
     def retire(self, pools: dict[Endpoint, Pool]) -> None:
         """Lets pools go that no configuration names any more."""

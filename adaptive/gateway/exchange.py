@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from adaptive import classify, clock
+from adaptive.admission import ENTERS, WAITS
 from adaptive.gateway import lines
 from adaptive.gateway.access import log_exchange
 from adaptive.gateway.attempt import Attempt
@@ -38,10 +39,10 @@ class Exchange:
     """One request and its response."""
 
     __slots__ = (
-        "attempt", "attempts", "block", "body_done", "body_ended", "bytes_down", "bytes_up", "client", "cluster",
-        "deadline", "done", "ended", "flag", "framed", "free", "fresh", "keep", "kept", "kept_bytes", "method",
-        "number", "plane", "rechunk", "repeatable", "replayable", "request_id", "responded", "route", "route_index",
-        "started", "status", "target", "tried", "tunnelled",
+        "answered", "attempt", "attempts", "block", "body_done", "body_ended", "bytes_down", "bytes_up", "client",
+        "cluster", "deadline", "done", "ended", "flag", "framed", "free", "fresh", "keep", "kept", "kept_bytes",
+        "method", "number", "plane", "queue", "rechunk", "repeatable", "replayable", "request_id", "responded", "route",
+        "route_index", "started", "status", "target", "tried", "tunnelled",
     )  # fmt: skip
 
     route: Route
@@ -73,7 +74,10 @@ class Exchange:
         self.status = 0
         self.flag = "-"
         self.deadline = math.inf
+        self.answered = 0.0
         self.body_ended = now
+        self.ended: set[bool]  # of a tunnel: which sides will send no more
+        self.queue: ClusterRuntime | None = None  # where it waits for its turn
 
     # From the client.
 
@@ -87,15 +91,34 @@ class Exchange:
         self.route = route
         self.route_index = route.index
         cluster = plane.clusters[route.cluster]
-        if cluster.in_flight >= cluster.request_limit:
-            self.refuse(503, "too many requests are in flight for this cluster", "UO", counters.OVERFLOW)
-            return
-        self.cluster = cluster
-        cluster.in_flight += 1
-        cluster.budget.deposit()
         if self.body_done:
             self.deadline = now + route.timeout
+        admission = cluster.admission
+        entrance = admission.enter(now, self, self.client.peer, route.rank)
+        if entrance == ENTERS:
+            self.cluster = cluster
+            cluster.budget.deposit()
+            self.try_once(now)
+        elif entrance == WAITS:
+            self.queue = cluster
+            if admission.turned_away:
+                cluster.go_on(now)
+        elif admission.held:
+            self.shed()
+        else:
+            self.refuse(503, "too many requests are in flight for this cluster", "UO", counters.OVERFLOW)
+
+    def enter(self, now: float) -> None:
+        """Its turn has come, after it had to wait."""
+        assert self.queue is not None
+        self.cluster, self.queue = self.queue, None
+        self.cluster.budget.deposit()
         self.try_once(now)
+
+    def shed(self) -> None:
+        """Refused, for its cluster has more to do than it can."""
+        self.queue = None
+        self.refuse(503, "this cluster is overloaded", "UO", counters.SHED)
 
     def body(self, data: bytes) -> None:
         """A piece of the request's body, without its framing."""
@@ -135,6 +158,9 @@ class Exchange:
         if self.done:
             return
         attempt = self.attempt
+        if self.queue is not None:
+            self.queue.admission.forget(self, self.client.peer, self.route.rank)
+            self.queue = None
         if attempt is not None:
             if self.tunnelled:
                 attempt.close(Cause.UPGRADED, 101, monotonic())
@@ -152,6 +178,9 @@ class Exchange:
         if attempt is not None:
             attempt.reusable = False
             attempt.close(Cause.CLIENT_ERROR, 0, monotonic())
+        if self.queue is not None:
+            self.queue.admission.forget(self, self.client.peer, self.route.rank)
+            self.queue = None
         if self.responded:
             self.client.cut()
             self.finish(monotonic())
@@ -279,6 +308,7 @@ class Exchange:
         attempt.status = self.status = status
         attempt.marks |= _FINAL
         self.responded = True
+        self.answered = now
         client = self.client
         if not self.body_done or self.plane.draining:
             self.keep = False
@@ -316,44 +346,6 @@ class Exchange:
         if reply.status != 100 and self.block.minor == 1 and not self.responded:
             self.client.write(b"HTTP/1.1 %d%b\r\n%b\r\n" % (reply.status, reply.reason, reply.lines))
 
-    # Tunnels.
-
-    def tunnel(self, attempt: Attempt, reply: ReplyHead, data: bytes) -> None:
-        """The endpoint switched protocols: from here on both sides are pipes."""
-        attempt.status = self.status = 101
-        attempt.marks |= _FINAL
-        attempt.deadline = math.inf
-        attempt.reusable = False
-        self.tunnelled = self.responded = True
-        self.ended: set[bool] = set()  # which sides of the tunnel will send no more
-        self.plane.row[counters.UPGRADES] += 1
-        self.client.write(lines.tunnel_head(self, reply) + data)
-        self.client.tunnel()
-
-    def half_closed(self, by_client: bool) -> bool:
-        """One side of a tunnel will send no more: the other is told. True while that other may still have something to
-        say; when both have ended, or a side cannot be half closed (TLS), the tunnel is over.
-        """
-        attempt = self.attempt
-        upstream = attempt.upstream if attempt is not None else None
-        if self.done or upstream is None:
-            return False
-        self.ended.add(by_client)
-        other = upstream.transport if by_client else self.client.transport
-        if len(self.ended) == 2 or other.is_closing() or not other.can_write_eof():
-            self.tunnel_lost()
-            return False
-        self.plane.outbox.flush()
-        other.write_eof()
-        return True
-
-    def tunnel_lost(self) -> None:
-        """The endpoint closed a tunnel."""
-        if self.attempt is not None:
-            self.attempt.close(Cause.UPGRADED, 101, monotonic())
-        self.keep = False
-        self.finish(monotonic())
-
     # The end.
 
     def refuse(self, status: int, detail: str, flag: str, counter: int | None) -> None:
@@ -373,9 +365,14 @@ class Exchange:
         if self.done:
             return
         self.done = True
-        if self.cluster is not None:
-            self.cluster.in_flight -= 1
         plane = self.plane
+        cluster = self.cluster
+        if cluster is not None:
+            # What an answer's body takes is the client's pace, and a tunnel's length says nothing.
+            answered = 200 <= self.status < 500 and not self.tunnelled
+            cluster.admission.left(now, (self.answered or now) - self.started, answered, not self.status)
+            if cluster.admission.waiting:
+                cluster.go_on(now)
         counters.finished(
             plane.row, plane.blocks.get(self.route_index, plane.no_block), self.status, now - self.started
         )

@@ -208,6 +208,10 @@ class Plane:
             self._leaving = [lane for lane in self._leaving if lane.outstanding]
         others = self.board.others(self.index, self.slots) if self.board.workers > 1 else None
         for cluster in self.clusters:
+            admission = cluster.admission
+            admission.sweep(now)
+            if admission.waiting or admission.turned_away:
+                cluster.go_on(now)
             expire(cluster.balancer.lanes, now)
             if others is not None:
                 cluster.balancer.share(others)
@@ -218,6 +222,7 @@ class Plane:
     def sweep_slow(self, now: float) -> None:
         """Called every half second: slow or idle clients, idle connections, the access log."""
         self.row[counters.REQUESTS_OPEN] = sum(client.exchange is not None for client in self.clients)
+        self.row[counters.WAITING] = sum(cluster.admission.waiting for cluster in self.clusters)
         for client in list(self.clients):
             client.check(now)
         for cluster in self.clusters:

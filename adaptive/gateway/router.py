@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from adaptive.admission import Rank
 from adaptive.config.model import Config, HeaderMatch, RouteConfig
 from adaptive.config.pattern import compile_pattern, pattern_sets
 
@@ -44,6 +45,7 @@ class Route:
     attempt_timeout: float
     retries: int
     retry_statuses: frozenset[int]
+    rank: int
     request_set: Pairs
     request_add: Pairs
     request_remove: frozenset[bytes]
@@ -69,6 +71,7 @@ def _route(index: int, config: RouteConfig, cluster: int) -> Route:
         attempt_timeout=config.attempt_timeout,
         retries=config.retries,
         retry_statuses=frozenset(config.retry_statuses),
+        rank=int(Rank[config.priority.upper()]),
         request_set=_pairs(config.request_headers.set),
         request_add=_pairs(config.request_headers.add),
         request_remove=_names(config.request_headers.remove),

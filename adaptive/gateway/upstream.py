@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from adaptive import clock
+from adaptive.gateway import tunnels
 from adaptive.gateway.chunks import BadChunks, ChunkReader
 from adaptive.gateway.reply import CHUNKED, UNTIL_CLOSE, BadReply, ReplyHead
 from adaptive.telemetry.counters import UPSTREAM_CLOSED_IDLE, UPSTREAM_OPEN, UPSTREAM_OPENED, UPSTREAM_REUSED
@@ -72,7 +73,7 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The endpoint will send no more. A half-open connection is of no use here, but for a tunnel."""
         if self.phase == _TUNNEL and self.attempt is not None:
-            return self.attempt.exchange.half_closed(by_client=False)
+            return tunnels.half_closed(self.attempt.exchange, by_client=False)
         self.closed = True
         self._ended(broken=False)
         return False
@@ -85,7 +86,7 @@ class Upstream(asyncio.Protocol):
         if self.phase == _UNTIL_CLOSE and not broken:
             self._complete(b"", reusable=False)
         elif self.phase == _TUNNEL:
-            attempt.exchange.tunnel_lost()
+            tunnels.lost(attempt.exchange)
         elif self.phase != _HEAD:
             attempt.failed(Cause.RESET_BODY)
         elif self.used > 1 and not self.buffer and not attempt.first_byte:
@@ -168,7 +169,7 @@ class Upstream(asyncio.Protocol):
                 attempt.failed(Cause.PROTOCOL_ERROR)
                 return
             self.phase = _TUNNEL
-            exchange.tunnel(attempt, reply, data)
+            tunnels.begin(exchange, attempt, reply, data)
             return
         if reply.bodiless(exchange.method == b"HEAD"):
             self.left = 0

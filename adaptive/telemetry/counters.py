@@ -59,6 +59,9 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("UPSTREAM_OPEN", "upstream_connections_open", (), "Connections to endpoints open now.", gauge=True),
     Counter("ACCESS_LOG_DROPPED", "access_log_dropped_lines", (), "Lines that did not fit in the access log's buffer."),
     Counter("UPGRADES", "upgrades", (), "Connections that became a tunnel."),
+    Counter("SHED", "shed", (), "Requests refused because their cluster had too much to do."),
+    Counter("WAITING", "waiting", (), "Requests that wait for their cluster now.", gauge=True),
+    Counter("HEDGES", "hedges", (), "Attempts that went out beside a slow one of the same request."),
 )
 
 # The words of COUNTERS, in its order.
@@ -89,6 +92,9 @@ COUNTERS: tuple[Counter, ...] = (
     UPSTREAM_OPEN,
     ACCESS_LOG_DROPPED,
     UPGRADES,
+    SHED,
+    WAITING,
+    HEDGES,
 ) = range(len(COUNTERS))
 
 # Seconds; upper bounds, inclusive. Half a millisecond is what the gateway itself takes under load; beyond ten seconds

@@ -22,7 +22,7 @@ from adaptive.types import (
 )
 from models.predictor import Pair, Predictor
 from replay.scenario import Rules
-from replay.simulator.gateway import NOTED, Noted
+from replay.simulator.exchange import NOTED, Noted
 from replay.simulator.run import View
 
 if TYPE_CHECKING:

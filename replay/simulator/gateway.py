@@ -11,15 +11,15 @@ from operator import sub
 from typing import TYPE_CHECKING
 
 from adaptive import classify
+from adaptive.admission import NORMAL, REFUSED, WAITS, Admission
 from adaptive.balancer import Balancer
 from adaptive.budget import RetryBudget
-from adaptive.lanes import Lane
 from adaptive.types import Cause, Mark, Snapshot
 from replay.scenario import Scenario
+from replay.simulator.exchange import Attempt, Exchange, Noted
 from replay.simulator.paths import Paths
 
 if TYPE_CHECKING:
-    from replay.simulator.instance import Instance
     from replay.simulator.simulation import Simulation
 
 # Seconds between two sweeps: of a single worker, and of several, which then also hear each other's counts.
@@ -30,6 +30,7 @@ FIXED = 15.0
 WAIT_ON = 0.1  # seconds until an attempt that nothing may replace yet is looked at again
 HEDGED = 0.05  # hedges for each request, at most; what is not used within HEDGES_KEPT requests is lost
 HEDGES_KEPT = 200
+WAITING = 4096  # requests that may wait for their turn, as configured by default
 
 _RESPONSE, _REFUSED, _OVERFLOW = int(Cause.RESPONSE), int(Cause.CONNECT_REFUSED), int(Cause.OVERFLOW)
 _CONNECT_TIMEOUT, _RESET, _RESET_IDLE = int(Cause.CONNECT_TIMEOUT), int(Cause.RESET), int(Cause.RESET_IDLE)
@@ -39,48 +40,6 @@ _CENSORED_CAUSES = frozenset((_TIMEOUT_ATTEMPT, _TIMEOUT_ROUTE, _CONNECT_TIMEOUT
 _REPEATABLE, _EXPLORED, _FRESH = int(Mark.REPEATABLE), int(Mark.EXPLORED), int(Mark.FRESH)
 _FINAL, _CENSORED, _HEDGE = int(Mark.FINAL), int(Mark.CENSORED), int(Mark.HEDGE)
 _NAN, _INF = float("nan"), float("inf")
-
-# What is noted of an attempt, in this order; all else of an Outcome is the same for all.
-NOTED = (
-    "sent_at", "first_byte", "done", "request", "slot", "snapshot", "in_flight", "propensity", "connect", "attempt",
-    "cause", "status", "marks", "worker",
-)  # fmt: skip
-Noted = tuple[float, ...]
-
-
-class Attempt:
-    """One try at one instance. `deadline` 0: not worked out yet."""
-
-    __slots__ = (
-        "connect", "connected", "deadline", "exchange", "in_flight", "instance", "lane", "marks", "met", "number",
-        "open", "propensity", "sent_at", "worker",
-    )  # fmt: skip
-
-    def __init__(self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float) -> None:
-        self.exchange, self.worker, self.lane, self.instance = exchange, worker, lane, instance
-        self.sent_at = now
-        self.number = exchange.attempts
-        self.in_flight = self.met = lane.in_flight + lane.others
-        self.deadline = self.connect = self.propensity = 0.0
-        self.connected = self.open = True
-        self.marks = 0
-
-
-class Exchange:
-    """One request in a gateway; `index` is its row among the clients' requests."""
-
-    __slots__ = (
-        "attempts", "current", "deadline", "done", "free", "fresh", "hedge", "index", "post", "started",
-        "tried", "try_",
-    )  # fmt: skip
-
-    def __init__(self, index: int, post: bool, now: float, deadline: float, try_: int) -> None:
-        self.index, self.post, self.started, self.deadline, self.try_ = index, post, now, deadline, try_
-        self.attempts = self.free = 0
-        self.tried: tuple[int, ...] = ()
-        self.current: Attempt | None = None
-        self.hedge: Attempt | None = None
-        self.done = self.fresh = False  # fresh: after a kept connection had been closed, only new ones are used
 
 
 class Worker:
@@ -95,9 +54,11 @@ class Worker:
         self.instances = sim.instances
         self.budget = RetryBudget(*rules.budget, 0.0)
         self.rules = rules
-        self.limit = rules.request_limit or (1 << 62)
+        most = rules.request_limit or (1 << 62)
+        self.admission = Admission(
+            len(sim.instances), most, WAITING, 0.0, adaptive=sim.policy.admission and not rules.request_limit
+        )
         self.idle = [0] * len(sim.instances)  # pooled connections, by slot
-        self.in_flight = 0
         self.rows: list[Noted] | None = [] if noting else None
         self.version = 0
         self.waiting: Snapshot | None = None  # published, and taken at the next sweep
@@ -119,13 +80,41 @@ class Worker:
 
     def begin(self, exchange: Exchange) -> None:
         """Takes a request from a client."""
-        if self.in_flight >= self.limit:
-            self.sim.counts["shed"] += 1
-            self.sim.answered(exchange, 503)
-            return
-        self.in_flight += 1
+        entrance = self.admission.enter(self.sim.now, exchange)
+        if self.admission.turned_away:
+            self.turn_away()
+        if entrance == WAITS:
+            exchange.waits = True
+        elif entrance == REFUSED:
+            self.shed(exchange)
+        else:
+            self.enter(exchange)
+
+    def enter(self, exchange: Exchange) -> None:
+        """A request may go to the instances."""
+        exchange.waits = False
         self.budget.deposit()
         self.try_once(exchange)
+
+    def shed(self, exchange: Exchange) -> None:
+        """A request is refused, for there is too much to do."""
+        exchange.done, exchange.waits = True, False
+        self.sim.counts["shed"] += 1
+        self.sim.answered(exchange, 503)
+
+    def turn_away(self) -> None:
+        """Refuses who waited in vain."""
+        turned, self.admission.turned_away = self.admission.turned_away, []
+        for exchange in turned:
+            self.shed(exchange)
+
+    def go_on(self) -> None:
+        """Lets those enter who waited, as far as there is room."""
+        admission = self.admission
+        while admission.waiting and (exchange := admission.next(self.sim.now)) is not None:
+            self.enter(exchange)
+        if admission.turned_away:
+            self.turn_away()
 
     def try_once(self, exchange: Exchange, hedge: bool = False) -> None:
         """Makes the next attempt."""
@@ -314,24 +303,30 @@ class Worker:
         """The client gets its answer."""
         if exchange.done:
             return
-        self.over(exchange, _CANCELLED)
+        self.over(exchange, _CANCELLED, status)
         self.sim.answered(exchange, status)
 
     def gone(self, exchange: Exchange) -> None:
         """The client has hung up."""
-        if not exchange.done:
+        if exchange.waits:
+            exchange.done, exchange.waits = True, False
+            self.admission.forget(exchange, None, NORMAL)
+        elif not exchange.done:
             self.over(exchange, _GONE)
 
-    def over(self, exchange: Exchange, cause: int) -> None:
+    def over(self, exchange: Exchange, cause: int, status: int = 0) -> None:
         """Closes what is still open of a request."""
         exchange.done = True
-        self.in_flight -= 1
         if self.hedges < HEDGES_KEPT * HEDGED:
             self.hedges += HEDGED
         for attempt in (exchange.current, exchange.hedge):
             if attempt is not None and attempt.open:
                 self.close(attempt, cause, 0)
         exchange.current = exchange.hedge = None  # else each request would be a cycle of references
+        now = self.sim.now
+        self.admission.left(now, now - exchange.started, status == 200, cause == _GONE)
+        if self.admission.waiting:
+            self.go_on()
 
     # Time.
 
@@ -349,6 +344,8 @@ class Worker:
             self.waiting = None
         if self.every == SWEEP_SHARED:
             self.hear()
+        self.admission.sweep(now)
+        self.go_on()
         for lane in self.balancer.lanes if self.open else ():
             if lane.outstanding:
                 for attempt in list(lane.outstanding):

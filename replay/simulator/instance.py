@@ -17,7 +17,7 @@ from replay.simulator import service
 from replay.simulator.faults import WELL, Condition, Faults, condition
 
 if TYPE_CHECKING:
-    from replay.simulator.gateway import Attempt
+    from replay.simulator.exchange import Attempt
     from replay.simulator.simulation import Simulation
 
 LOOK = 0.01  # seconds after which an instance notices that it should be down or up: half of a supervisor's 20 ms

@@ -24,7 +24,8 @@ from replay.policies import Policy, named
 from replay.scenario import Scenario, Service
 from replay.simulator import service
 from replay.simulator.brain import Brain, Checks, Log, rows
-from replay.simulator.gateway import Exchange, Worker
+from replay.simulator.exchange import Exchange
+from replay.simulator.gateway import Worker
 from replay.simulator.instance import LOOK, Instance
 from replay.simulator.run import Requests, Run, View
 

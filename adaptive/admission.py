@@ -1,0 +1,218 @@
+"""Admission: which requests may enter a cluster while it is overloaded. One of them per cluster and worker.
+
+In calm it only counts. Once the mean latency of what comes back is INFLATED times its calm value, requests in flight
+are held to throughput × seconds: by Little's law that bounds the mean time that they spend at the endpoints, at any
+capacity, without a search for the right number. What exceeds it waits in a bounded queue for as long again, served by
+priority and in turn between clients; what cannot be served in time is refused at once, the lowest priority and the
+client with the most waiting first. A client that hangs up sooner than that is not worth serving later: its patience
+bounds the seconds, so that clients who ask again do not keep the cluster busy with answers that nobody hears.
+
+Pure: `now` is an argument, and what must be refused or begun is handed back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+from math import exp
+from typing import Any
+
+# Mean latency by its calm value from which on requests are held back. Two thirds of the load give 1.0, a fleet of which
+# two fifths are five times slower 2.6, a lasting overload any number.
+INFLATED = 3.0
+# Calm means that an admitted request may take on average, its wait here included: with a log-normal service of 40 ms
+# (p99 137 ms) that is 0.4 s, and 99 % of all stay under 0.5 s.
+GOAL = 10.0
+AT_ENDPOINTS = 0.8  # the part of it spent at the endpoints; the rest is waited here, where the choice is still free
+LOOK = 0.025  # seconds between two looks at the counts
+RATE_TAU, LATENCY_TAU = 0.5, 0.1  # memory of the throughput, and of the latency that tells an onset
+BASE_TAU = 2.0  # and of the one whose least value is the calm one: shorter, and it would be a lucky moment's
+BASE_RISE = 300.0  # seconds in which the calm mean rises by e towards what is seen, where nothing is as fast any more
+SETTLES = 1.0  # seconds after the first answer before their mean counts
+FEW = 20  # answers that a first calm mean needs
+LEAST = 2  # requests in flight for each endpoint, whatever the throughput: what tells it anew
+# Share of requests whose client left, above which the clients' patience counts, and the part of it to be used.
+LEAVING, WITHIN = 0.1, 0.5
+PATIENCE_RISE = 10.0  # seconds in which that patience is forgotten
+RANKS = 3
+
+
+class Rank(IntEnum):
+    """A route's priority: the higher are served first and refused last."""
+
+    CRITICAL = 0
+    NORMAL = 1
+    SHEDDABLE = 2
+
+
+class Entrance(IntEnum):
+    """What becomes of a request that wants to enter."""
+
+    ENTERS = 0
+    WAITS = 1
+    REFUSED = 2
+
+
+NORMAL = Rank.NORMAL
+ENTERS, WAITS, REFUSED = Entrance.ENTERS, Entrance.WAITS, Entrance.REFUSED
+
+
+class Admission:
+    """The requests of one cluster in one worker: `enter`, then `left` exactly once for each that entered.
+
+    `endpoints`: how many there are; `most`: requests that may be in flight whatever happens; `waiting`: that may wait;
+    `goal`: seconds that an admitted request may take on average, 0: learned; `adaptive` False: only `most` counts.
+    """
+
+    def __init__(
+        self, endpoints: int, most: int, waiting: int, now: float, *, goal: float = 0.0, adaptive: bool = True
+    ) -> None:
+        self.least = LEAST * max(1, endpoints)
+        self.most, self.room, self.given, self.adaptive = most, waiting, goal, adaptive
+        self.in_flight = 0
+        self.limit = most  # requests in flight beyond which one waits
+        self.rate = 0.0  # answers a second
+        self.recent = 0.0  # mean latency of late, seconds
+        self.base = 0.0  # and in calm; 0: not known yet
+        self.patience = float("inf")  # seconds after which clients leave, where many do
+        self.wait = 0.0  # seconds that a request may wait here
+        self.held = False  # whether requests are held back now
+        self.refused = 0
+        self._looked = now
+        self.due = now + LOOK
+        self._answers = self._gone = 0
+        self._spent = self._gone_spent = 0.0
+        self._leaving = self._lasting = 0.0
+        self._seen = 0
+        self._began: float | None = None
+        self.waiting = 0
+        self.turned_away: list[Any] = []  # what had to wait and cannot any more: for the caller to refuse and to clear
+        self._queues: list[dict[Any, deque[tuple[Any, float]]]] = [{} for _ in range(RANKS)]
+
+    def enter(self, now: float, item: Any, client: Any = None, rank: int = NORMAL) -> Entrance:
+        """A request has come. One that waits comes back from `next`, or in `turned_away`."""
+        if now >= self.due:
+            self._look(now)
+        if self.in_flight < self.limit and not self.waiting:
+            self.in_flight += 1
+            return ENTERS
+        if not self.held:
+            self.refused += 1
+            return REFUSED
+        if self.waiting >= min(self.room, max(self.least, int(self.rate * self.wait))):
+            self.refused += 1
+            if not self._yields(rank, client):
+                return REFUSED
+        self._queues[rank].setdefault(client, deque()).append((item, now + self.wait))
+        self.waiting += 1
+        return WAITS
+
+    def left(self, now: float, seconds: float, answered: bool, gone: bool = False) -> None:
+        """A request that had entered is over, `seconds` after it came. `answered`: well; `gone`: its client left."""
+        self.in_flight -= 1
+        if answered:
+            self._answers += 1
+            self._spent += seconds
+        elif gone:
+            self._gone += 1
+            self._gone_spent += seconds
+        if now >= self.due:
+            self._look(now)
+
+    def next(self, now: float) -> Any:
+        """The request that enters now, or None. It counts as in flight from here on."""
+        while self.waiting and self.in_flight < self.limit:
+            queues = next(q for q in self._queues if q)
+            client, queue = next(iter(queues.items()))
+            item, until = queue.popleft()
+            self.waiting -= 1
+            del queues[client]
+            if queue:
+                queues[client] = queue  # its next one comes after one of each other client
+            if until >= now:
+                self.in_flight += 1
+                return item
+            self.refused += 1
+            self.turned_away.append(item)
+        return None
+
+    def sweep(self, now: float) -> None:
+        """Called every few milliseconds: who has waited for too long is turned away."""
+        if now >= self.due:
+            self._look(now)
+        if not self.waiting:
+            return
+        for queues in self._queues:
+            for client, queue in list(queues.items()):
+                while queue and queue[0][1] < now:
+                    self.turned_away.append(queue.popleft()[0])
+                    self.waiting -= 1
+                    self.refused += 1
+                if not queue:
+                    del queues[client]
+
+    def forget(self, item: Any, client: Any, rank: int) -> None:
+        """A request that waits is gone: its client has left."""
+        queue = self._queues[rank].get(client, ())
+        for entry in queue:
+            if entry[0] is item:
+                self._drop(rank, client, entry)
+                return
+
+    def _drop(self, rank: int, client: Any, entry: tuple[Any, float]) -> None:
+        queue = self._queues[rank][client]
+        queue.remove(entry)
+        self.waiting -= 1
+        if not queue:
+            del self._queues[rank][client]
+
+    def _yields(self, rank: int, client: Any) -> bool:
+        """Makes room for a request where one that waits has a lower priority, or the same and a client with more
+        waiting; the newest of that client goes.
+        """
+        lowest = max(r for r, queues in enumerate(self._queues) if queues) if self.waiting else -1
+        if lowest < rank:
+            return False
+        queues = self._queues[lowest]
+        greedy = max(queues, key=lambda c: len(queues[c]))
+        if lowest == rank and len(queues[greedy]) <= len(queues.get(client, ())) + 1:
+            return False
+        entry = queues[greedy][-1]
+        self._drop(lowest, greedy, entry)
+        self.turned_away.append(entry[0])
+        return True
+
+    def _look(self, now: float) -> None:
+        """Takes the counts since the last look, and sets the limit anew."""
+        passed = max(now - self._looked, 1e-6)
+        self._looked, self.due = now, now + LOOK
+        answers, gone = self._answers, self._gone
+        kept = exp(-passed / RATE_TAU)
+        self.rate = self.rate * kept + answers / passed * (1.0 - kept)
+        if answers:
+            mean = self._spent / answers
+            for_onset, for_base = exp(-passed / LATENCY_TAU), exp(-passed / BASE_TAU)
+            self.recent = self.recent * for_onset + mean * (1.0 - for_onset) if self.recent else mean
+            self._lasting = self._lasting * for_base + mean * (1.0 - for_base) if self._lasting else mean
+            self._seen += answers
+            if self._began is None:
+                self._began = now
+            if now - self._began < SETTLES:
+                self._lasting = mean  # the first answers are the quick ones
+        if gone or answers:
+            kept = exp(-passed / RATE_TAU)
+            self._leaving = self._leaving * kept + gone / (gone + answers) * (1.0 - kept)
+        self.patience *= exp(passed / PATIENCE_RISE)
+        if gone and self._leaving > LEAVING:
+            self.patience = min(self.patience, self._gone_spent / gone)
+        self._answers = self._gone = 0
+        self._spent = self._gone_spent = 0.0
+        if not self.adaptive or self._began is None or self._seen < FEW or now - self._began < 2 * SETTLES:
+            return
+        lower = self.base <= 0.0 or self._lasting < self.base
+        self.base = self._lasting if lower else min(self.base * exp(passed / BASE_RISE), self._lasting)
+        goal = min(self.given or GOAL * self.base, WITHIN * self.patience)
+        self.wait = goal * (1.0 - AT_ENDPOINTS)
+        self.held = self.recent > INFLATED * self.base or self._leaving > LEAVING or self.waiting > 0
+        bound = max(self.least, int(self.rate * goal * AT_ENDPOINTS)) if self.held else self.most
+        self.limit = min(self.most, bound)

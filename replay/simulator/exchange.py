@@ -1,0 +1,54 @@
+"""A request in a gateway and its attempts, in virtual time: what is known of each while it is under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adaptive.lanes import Lane
+
+if TYPE_CHECKING:
+    from replay.simulator.gateway import Worker
+    from replay.simulator.instance import Instance
+
+# What is noted of an attempt, in this order; all else of an Outcome is the same for all.
+NOTED = (
+    "sent_at", "first_byte", "done", "request", "slot", "snapshot", "in_flight", "propensity", "connect", "attempt",
+    "cause", "status", "marks", "worker",
+)  # fmt: skip
+Noted = tuple[float, ...]
+
+
+class Attempt:
+    """One try at one instance. `deadline` 0: not worked out yet."""
+
+    __slots__ = (
+        "connect", "connected", "deadline", "exchange", "in_flight", "instance", "lane", "marks", "met", "number",
+        "open", "propensity", "sent_at", "worker",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float) -> None:
+        self.exchange, self.worker, self.lane, self.instance = exchange, worker, lane, instance
+        self.sent_at = now
+        self.number = exchange.attempts
+        self.in_flight = self.met = lane.in_flight + lane.others
+        self.deadline = self.connect = self.propensity = 0.0
+        self.connected = self.open = True
+        self.marks = 0
+
+
+class Exchange:
+    """One request in a gateway; `index` is its row among the clients' requests."""
+
+    __slots__ = (
+        "attempts", "current", "deadline", "done", "free", "fresh", "hedge", "index", "post", "started",
+        "tried", "try_", "waits",
+    )  # fmt: skip
+
+    def __init__(self, index: int, post: bool, now: float, deadline: float, try_: int) -> None:
+        self.index, self.post, self.started, self.deadline, self.try_ = index, post, now, deadline, try_
+        self.attempts = self.free = 0
+        self.tried: tuple[int, ...] = ()
+        self.current: Attempt | None = None
+        self.hedge: Attempt | None = None
+        self.done = self.waits = False
+        self.fresh = False  # after a kept connection had been closed, only new ones are used

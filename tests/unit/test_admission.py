@@ -1,0 +1,170 @@
+"""Admission by itself: calm passes, an overload is held to what can be served, and who is refused."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+from adaptive.admission import ENTERS, GOAL, REFUSED, WAITS, Admission, Rank
+
+SERVICE, SLOTS = 0.04, 60
+
+
+def calm(admission: Admission, now: float = 0.0, seconds: float = 4.0) -> float:
+    """So many seconds at half the capacity; returns when they are over."""
+    end = now + seconds
+    while now < end:
+        for _ in range(7):
+            assert admission.enter(now, object()) == ENTERS
+        now += 0.01
+        for _ in range(7):
+            admission.left(now, SERVICE, True)
+    return now
+
+
+def overload(admission: Admission, now: float, seconds: float = 1.0) -> float:
+    """Answers come, but each after twenty times the calm latency, and nothing more enters than leaves."""
+    under_way: deque[object] = deque()
+    for _ in range(400):
+        admission.enter(now, object())
+        under_way.append(object())
+    end = now + seconds
+    while now < end:
+        now += 0.01
+        for _ in range(10):
+            admission.left(now, 20 * SERVICE, True)
+        while admission.in_flight < 400 and admission.in_flight < admission.limit:
+            admission.enter(now, object())
+    return now
+
+
+def made(**more: Any) -> Admission:
+    return Admission(10, 4096, 4096, 0.0, **more)
+
+
+def test_in_calm_everybody_enters_whatever_comes_at_once() -> None:
+    admission = made()
+    now = calm(admission)
+    assert not admission.held
+    assert all(admission.enter(now, object()) == ENTERS for _ in range(2000))
+
+
+def test_the_bound_that_is_configured_holds_in_calm_too() -> None:
+    admission = Admission(10, 5, 4096, 0.0)
+    assert [admission.enter(0.0, object()) for _ in range(6)] == [ENTERS] * 5 + [REFUSED]
+
+
+def test_an_overload_is_held_to_throughput_times_the_goal() -> None:
+    admission = made()
+    overload(admission, calm(admission))
+    assert admission.held
+    bound = admission.rate * GOAL * admission.base
+    assert admission.least <= admission.limit <= bound
+
+
+def test_with_the_mechanism_off_only_the_bound_counts() -> None:
+    admission = made(adaptive=False)
+    now = overload(admission, calm(admission))
+    assert not admission.held and admission.limit == 4096 and now > 0
+
+
+def test_what_exceeds_the_limit_waits_and_enters_as_others_leave_or_is_turned_away_after_its_time() -> None:
+    admission = made()
+    now = overload(admission, calm(admission))
+    while admission.in_flight < admission.limit:
+        admission.enter(now, object())
+    first, second = object(), object()
+    assert admission.enter(now, first) == admission.enter(now, second) == WAITS
+    assert admission.next(now) is None
+    admission.left(now, 20 * SERVICE, True)
+    assert admission.next(now) is first
+    admission.sweep(now + admission.wait + 1.0)
+    assert admission.turned_away == [second] and not admission.waiting
+
+
+def full(admission: Admission, now: float, client: str, rank: Rank = Rank.NORMAL) -> list[object]:
+    """Fills the queue with requests of one client."""
+    while admission.in_flight < admission.limit:
+        admission.enter(now, object())
+    items: list[object] = []
+    while admission.enter(now, item := object(), client, rank) == WAITS:
+        items.append(item)
+    return items
+
+
+def test_a_full_queue_makes_room_for_a_higher_priority_by_turning_the_newest_of_a_lower_one_away() -> None:
+    admission = made()
+    now = overload(admission, calm(admission))
+    items = full(admission, now, "a", Rank.SHEDDABLE)
+    assert admission.enter(now, mine := object(), "b", Rank.CRITICAL) == WAITS
+    assert admission.turned_away == [items[-1]]
+    admission.left(now, SERVICE, True)
+    assert admission.next(now) is mine
+
+
+def test_a_full_queue_makes_room_for_a_client_who_has_less_in_it_and_serves_clients_in_turn() -> None:
+    admission = made()
+    now = overload(admission, calm(admission))
+    items = full(admission, now, "greedy")
+    assert admission.enter(now, mine := object(), "modest") == WAITS
+    assert admission.turned_away == [items[-1]]
+    assert admission.enter(now, object(), "greedy") == REFUSED
+    for _ in range(2):
+        admission.left(now, SERVICE, True)
+    assert [admission.next(now), admission.next(now)] == [items[0], mine]
+
+
+def test_a_request_whose_client_left_while_it_waited_is_forgotten() -> None:
+    admission = made()
+    now = overload(admission, calm(admission))
+    items = full(admission, now, "a")
+    for item in items:
+        admission.forget(item, "a", Rank.NORMAL)
+    assert not admission.waiting
+    admission.left(now, SERVICE, True)
+    assert admission.next(now) is None
+
+
+def test_clients_who_hang_up_early_bound_what_is_worth_serving() -> None:
+    admission = made()
+    now = calm(admission)
+    for _ in range(200):
+        now += 0.01
+        for _ in range(10):
+            admission.enter(now, object())
+        for k in range(min(10, admission.in_flight)):
+            admission.left(now, 2 * SERVICE, k < 5, k >= 5)
+    assert admission.held
+    assert admission.limit <= max(admission.least, admission.rate * 2 * SERVICE)
+
+
+def test_a_queue_before_servers_is_back_to_normal_soon_after_a_surge() -> None:
+    """Sixty servers of 40 ms, 110 % of their capacity for six seconds, 70 % before and after."""
+    rng = random.Random(7)
+    admission, servers, queue = made(), [0.0] * SLOTS, deque[tuple[float, bool]]()
+    now, refused, late = 0.0, 0, []
+    ends: list[tuple[float, float]] = []
+    while now < 20.0:
+        now += rng.expovariate(1650.0 if 8.0 < now < 14.0 else 1050.0)
+        ends.sort()
+        while ends and ends[0][0] <= now:
+            end, came = ends.pop(0)
+            admission.left(end, end - came, True)
+            while (item := admission.next(end)) is not None:
+                _serve(servers, ends, end, item, rng)
+        if now > 16.0:
+            late.append(admission.in_flight)
+        entrance = admission.enter(now, now)
+        refused += entrance == REFUSED
+        if entrance == ENTERS:
+            _serve(servers, ends, now, now, rng)
+    assert 0 < refused + len(admission.turned_away) < 0.02 * 23_000
+    assert sum(late) / len(late) < 80  # as before the surge: 42 in service, and a few that wait
+    assert not queue
+
+
+def _serve(servers: list[float], ends: list[tuple[float, float]], now: float, came: float, rng: random.Random) -> None:
+    first = min(range(SLOTS), key=servers.__getitem__)
+    servers[first] = max(servers[first], now) + rng.lognormvariate(-3.4, 0.6)
+    ends.append((servers[first], came))
