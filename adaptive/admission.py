@@ -30,6 +30,8 @@ BASE_TAU = 2.0  # and of the one whose least value is the calm one: shorter, and
 BASE_RISE = 300.0  # seconds in which the calm mean rises by e towards what is seen, where nothing is as fast any more
 SETTLES = 1.0  # seconds after the first answer before their mean counts
 FEW = 20  # answers that a first calm mean needs
+# Inflation of the mean up to which there is room for second copies of requests; two thirds of the load give 1.1.
+SPARE = 1.4
 LEAST = 2  # requests in flight for each endpoint, whatever the throughput: what tells it anew
 # Share of requests whose client left, above which the clients' patience counts, and the part of it to be used.
 LEAVING, WITHIN = 0.1, 0.5
@@ -88,6 +90,11 @@ class Admission:
         self.waiting = 0
         self.turned_away: list[Any] = []  # what had to wait and cannot any more: for the caller to refuse and to clear
         self._queues: list[dict[Any, deque[tuple[Any, float]]]] = [{} for _ in range(RANKS)]
+
+    @property
+    def spare(self) -> bool:
+        """Whether the cluster has so much room that work may be done twice."""
+        return not self.held and self.recent <= SPARE * self.base
 
     def enter(self, now: float, item: Any, client: Any = None, rank: int = NORMAL) -> Entrance:
         """A request has come. One that waits comes back from `next`, or in `turned_away`."""

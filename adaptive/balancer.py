@@ -55,6 +55,9 @@ class Balancer(Protocol):
     def patience(self, lane: Lane, now: float, repeatable: bool) -> float:
         """Seconds to wait for the first byte before giving an attempt up; 0: no limit but the route's."""
 
+    def hedge_after(self, lane: Lane) -> float:
+        """Seconds after which a second copy of a repeatable request may go out; 0: none does."""
+
 
 POLICIES: dict[str, Callable[[Cluster, random.Random, Iterable[Lane]], Balancer]] = {
     "adaptive": FastLoop,

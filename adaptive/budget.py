@@ -34,6 +34,11 @@ class RetryBudget:
         self._tokens -= 1.0
         return True
 
+    def charge(self, now: float) -> None:
+        """Takes a token whether there is one or not: what is spent elsewhere leaves less here."""
+        self._settle(now)
+        self._tokens = max(self._tokens - 1.0, -self.minimum - 1.0)
+
     def _settle(self, now: float) -> None:
         """What time adds and takes away."""
         passed = max(0.0, now - self._at)

@@ -65,3 +65,7 @@ class Exploring:
     def patience(self, lane: Lane, now: float, repeatable: bool) -> float:
         """As the balancer within."""
         return self.inner.patience(lane, now, repeatable)
+
+    def hedge_after(self, lane: Lane) -> float:
+        """As the balancer within."""
+        return self.inner.hedge_after(lane)

@@ -20,6 +20,10 @@ PATIENCE, PATIENCE_FLOOR = 3.0, 0.3
 # With a gated or slow lane: what a healthy one would need in all but one case in fifty. A probe that hangs then costs
 # its request 120 ms at 40 ms of service, not 600.
 PATIENCE_PROBE, PATIENCE_PROBE_FLOOR = 3.0, 0.05
+# A second copy goes out after this multiple of the cluster's p95, 4 % of what may be sent again. In simulation that takes
+# 6 % from the p99; 1.3 times it, 1 %.
+HEDGE, HEDGE_FLOOR = 1.0, 0.01
+HEDGE_PROBE, HEDGE_PROBE_FLOOR = 2.0, 0.01  # and at a lane in doubt after this multiple of the typical latency
 
 
 class FastLoop(Graded):
@@ -125,6 +129,19 @@ class FastLoop(Graded):
                 return rank
             u -= share
         return max(rank for rank, share in enumerate(shares) if share > 0.0)
+
+    def hedge_after(self, lane: Lane) -> float:
+        """Seconds after which a second copy may go out beside an attempt at this lane; 0: none does.
+
+        What the snapshot says, if it says so. Otherwise a little above the cluster's p95, and less at a lane in doubt.
+        """
+        if not self.hedging or not self.usual:
+            return 0.0
+        if lane.hedge_delay > 0.0:
+            return lane.hedge_delay
+        if lane.gate >= POINT or lane.slowness > 1.0:
+            return max(HEDGE_PROBE_FLOOR, HEDGE_PROBE * self.typical)
+        return max(HEDGE_FLOOR, HEDGE * self.usual)
 
     def patience(self, lane: Lane, now: float, repeatable: bool) -> float:
         """Seconds to wait for the first byte before giving this attempt up; 0: as long as the route allows.

@@ -62,6 +62,7 @@ class Graded(Lanes):
     def __init__(self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane] = ()) -> None:
         super().__init__(cluster, rng, adopted)
         self.random = rng.random
+        self.hedging = cluster.hedging
         self.order = list(self.lanes)
         rng.shuffle(self.order)
         self.ring: list[Lane] = []  # usable lanes, tier by tier, each tier in the shuffled order
@@ -75,6 +76,7 @@ class Graded(Lanes):
         self.common = 0.0  # median over the lanes of the failure score
         self.latencies = Quantiles(half_life=5.0)
         self.tail = 0.0  # the cluster's p99 latency, seconds; 0: not known
+        self.usual = 0.0  # its p95
         self.medians_due = NEVER
         self.graded_at = NEVER
         self.due = NEVER  # when the next grading is
@@ -123,6 +125,13 @@ class Graded(Lanes):
             waited = now - sent_at
             if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
                 self.latencies.add(waited, now)
+        elif latency is None and now - sent_at > self.typical > 0.0:
+            waited = now - sent_at
+            if waited * lane.latency.mass > lane.latency.total:
+                lane.latency.add(waited, now)
+            self.latencies.add(waited, now)
+            if self.tail and waited > max(self.tail, OLDEST_GATE * self.typical):
+                lane.failures.add(GIVEN_UP_STEP, now)
         elif self.tail and now - sent_at > max(self.tail, OLDEST_GATE * self.typical):
             lane.failures.add(GIVEN_UP_STEP, now)
         self._moved(lane, now)
@@ -204,7 +213,9 @@ class Graded(Lanes):
         failing = sorted([lane.failures.get(now) for lane in ring if lane.failures.value > 0.0])
         # Where most lanes fail, it is not the lane's fault: only those above the median are gated.
         self.common = failing[len(failing) - 1 - len(ring) // 2] if len(failing) * 2 > len(ring) else 0.0
-        self.tail = self.latencies.get(0.99) if self.latencies.mass >= TAIL_SAMPLES else 0.0
+        enough = self.latencies.mass >= TAIL_SAMPLES
+        self.tail = self.latencies.get(0.99) if enough else 0.0
+        self.usual = self.latencies.get(0.95) if enough else 0.0
 
     def _grade(self, lane: Lane, now: float) -> None:
         """Gates, doubt and slowness of one lane, and its scores."""

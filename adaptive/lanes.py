@@ -190,6 +190,10 @@ class Lanes:
         """Seconds to wait for the first byte before giving this attempt up; 0: as long as the route allows."""
         return lane.timeout if lane.timeout > 0.0 else 0.0
 
+    def hedge_after(self, lane: Lane) -> float:
+        """Seconds after which a second copy of what may be sent again goes out beside an attempt here; 0: none does."""
+        return lane.hedge_delay
+
     def health(self, lane: Lane, now: float) -> int:
         """The lane's health as it counts now: nothing keeps an endpoint out in panic, and no old verdict for ever."""
         if self.panic:

@@ -161,6 +161,9 @@ class Cluster:
     objective_latency: float | None = None
     health_checked: bool = False
     predict: bool = True  # off: the model-free policy alone
+    hedging: bool = True  # off: no second copies
+    learn_capacity: bool = True  # off: attempts in flight times slowness alone
+    stall_gate: bool = True  # off: silence says nothing to the fast loop
     random_picks: float = 0.0  # share of repeatable requests that go to any endpoint: recordings answer more
 
 

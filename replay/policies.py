@@ -1,6 +1,7 @@
 """Every policy that can be simulated, by name: those that serve live, and the baselines.
 
-A name may carry settings: `least_request@random=0.01` makes one pick in a hundred at random.
+A name may carry settings: `least_request@random=0.01` makes one pick in a hundred at random, `adaptive@hedging=0`
+sends no second copies.
 """
 
 from __future__ import annotations
@@ -114,6 +115,9 @@ POLICIES: dict[str, Policy] = {
     },
 }
 
+# Mechanisms of the policy `adaptive` that can be switched off by themselves, to see what each is worth.
+SWITCHES = ("predict", "capacity", "hedging", "stall_gate", "limits")
+
 
 def named(text: str) -> Policy:
     """The policy of this name, with the settings that it carries. Raises ValueError, with what there is."""
@@ -127,7 +131,10 @@ def named(text: str) -> Policy:
             number = float(value)
         except ValueError:
             number = -1.0
-        if key != "random" or not 0.0 <= number <= 1.0:
-            raise ValueError(f"{text!r}: {part!r} is no setting; random=SHARE is, with a share from 0 to 1")
+        if not (key == "random" and 0.0 <= number <= 1.0) and not (key in SWITCHES and number in (0.0, 1.0)):
+            raise ValueError(
+                f"{text!r}: {part!r} is no setting; random=SHARE is, with a share from 0 to 1, and "
+                f"{', '.join(SWITCHES)} with 0 or 1"
+            )
         settings[key] = number
     return replace(POLICIES[name], name=text, settings=settings) if settings else POLICIES[name]

@@ -154,6 +154,21 @@ class RetryBudget(Part):
     window: PositiveDuration = 10.0
 
 
+class Hedging(Part):
+    """Second copies of slow requests that may be sent again: a share of the requests, which retries use up as well.
+    Short form: false (or true).
+    """
+
+    enabled: Flag = True
+    ratio: Share = 0.03
+    minimum: Number = 1.0  # a second
+
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, data: Any) -> Any:
+        return {"enabled": data} if isinstance(data, bool) else data
+
+
 class Objective(Part):
     """The promise that a breach is measured against: share of failed attempts, latency (None: learned)."""
 
@@ -172,9 +187,12 @@ class ClusterConfig(Part):
     timeouts: ClusterTimeouts = ClusterTimeouts()
     tls: UpstreamTLS | None = None
     retry_budget: RetryBudget = RetryBudget()
+    hedging: Hedging = Hedging()
     overload: Overload = Overload()
     objective: Objective = Objective()
     predict: Flag = True  # off: the model-free policy alone
+    learn_capacity: Flag = True  # off: attempts in flight and mean latency alone say who is how loaded
+    stall_gate: Flag = True  # off: silence says nothing to the fast loop
     random_picks: Share = 0.0  # of repeatable requests, to any endpoint: a recording can then answer for more policies
 
     @field_validator("tls", mode="before")

@@ -59,6 +59,9 @@ def topology(config: Config, slots: Mapping[str, int], generation: int) -> Topol
             objective_latency=cluster.objective.latency,
             health_checked=cluster.health_check is not None,
             predict=cluster.predict,
+            hedging=cluster.hedging.enabled,
+            learn_capacity=cluster.learn_capacity,
+            stall_gate=cluster.stall_gate,
             random_picks=cluster.random_picks,
         )
         for index, (name, cluster) in enumerate(config.clusters.items())

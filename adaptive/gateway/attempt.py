@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from adaptive import classify, clock
+from adaptive.gateway import patience
 from adaptive.types import Cause, Mark
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class Attempt:
     """One try at one endpoint; closed exactly once. Times are monotonic seconds, 0 where nothing happened yet."""
 
     __slots__ = (
-        "bytes_down", "connect", "connecting", "deadline", "detail", "exchange", "first_byte", "in_flight", "lane",
-        "load_app", "load_cpu", "marks", "number", "open", "propensity", "reusable", "sent_at", "status", "upstream",
+        "bytes_down", "connect", "connecting", "deadline", "detail", "exchange", "first_byte", "hedge_at", "in_flight",
+        "lane", "load_app", "load_cpu", "marks", "number", "open", "propensity", "reusable", "sent_at", "status",
+        "until", "upstream",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, lane: Lane, now: float, propensity: float, marks: int) -> None:
@@ -50,7 +52,8 @@ class Attempt:
         self.upstream: Upstream | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.first_byte = self.connect = 0.0
-        self.deadline = math.inf
+        self.deadline = self.hedge_at = math.inf
+        self.until = 0.0
         self.bytes_down = self.status = 0
         self.load_cpu = self.load_app = _NAN
         self.detail = ""
@@ -70,9 +73,14 @@ class Attempt:
         exchange = self.exchange
         upstream = self.upstream
         if not self.deadline:
-            self.deadline = exchange.patience(self, max(self.sent_at + self.connect, exchange.body_ended))
+            patience.plan(self)
         if self.deadline > now:
             return
+        if now >= self.hedge_at:
+            self.hedge_at, self.deadline = math.inf, self.until
+            patience.hedge(self, now)
+            if self.deadline > now:
+                return
         if upstream is None:
             self.failed(Cause.CONNECT_TIMEOUT)
         elif exchange.responded:
@@ -87,7 +95,7 @@ class Attempt:
                 self.deadline = now + 1.0
         elif now >= exchange.deadline:
             self.failed(Cause.TIMEOUT_ROUTE)
-        elif exchange.worth_waiting(now):
+        elif patience.worth_waiting(exchange, now):
             self.deadline = min(exchange.deadline, now + WAIT_ON)
         else:
             self.failed(Cause.TIMEOUT_ATTEMPT)

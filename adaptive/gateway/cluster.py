@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from adaptive.gateway.plane import Plane
 
 
+# Seconds in which the budget of second copies must be used: so short, it holds at any time, and not on average.
+HEDGES_WITHIN = 1.0
+
+
 class ClusterRuntime:
     """One cluster in one worker. Bounds are this worker's own."""
 
@@ -48,6 +52,7 @@ class ClusterRuntime:
         self.idle_timeout = config.timeouts.idle
         budget = config.retry_budget
         self.budget = RetryBudget(budget.ratio, budget.minimum, budget.window, now)
+        self.hedges = RetryBudget(config.hedging.ratio, config.hedging.minimum, HEDGES_WITHIN, now)
         overload = config.overload
         self.admission = Admission(
             len(cluster.members), config.limits.requests, overload.waiting, now, goal=overload.goal or 0.0,

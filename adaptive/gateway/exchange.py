@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from adaptive import classify, clock
 from adaptive.admission import ENTERS, WAITS
-from adaptive.gateway import lines
+from adaptive.gateway import lines, patience
 from adaptive.gateway.access import log_exchange
 from adaptive.gateway.attempt import Attempt
 from adaptive.gateway.chunks import LAST_CHUNK, chunk, last_chunk
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from adaptive.gateway.cluster import ClusterRuntime
     from adaptive.gateway.router import Route
 
-_RESPONSE, _OVERFLOW, _RESET_IDLE = int(Cause.RESPONSE), int(Cause.OVERFLOW), int(Cause.RESET_IDLE)
+_RESPONSE, _CANCELLED = int(Cause.RESPONSE), int(Cause.CANCELLED)
 _FINAL, _REPEATABLE, _EXPLORED = int(Mark.FINAL), int(Mark.REPEATABLE), int(Mark.EXPLORED)
+_HEDGE = int(Mark.HEDGE)
 # A pooled connection that has been idle for longer may be closed by the endpoint at any moment (5 s is a common default
 # of servers); a request that cannot be sent twice does not risk it.
 FRESH_ENOUGH = 2.0
@@ -40,9 +41,9 @@ class Exchange:
 
     __slots__ = (
         "answered", "attempt", "attempts", "block", "body_done", "body_ended", "bytes_down", "bytes_up", "client",
-        "cluster", "deadline", "done", "ended", "flag", "framed", "free", "fresh", "keep", "kept", "kept_bytes",
-        "method", "number", "plane", "queue", "rechunk", "repeatable", "replayable", "request_id", "responded", "route",
-        "route_index", "started", "status", "target", "tried", "tunnelled",
+        "cluster", "deadline", "done", "ended", "flag", "framed", "free", "fresh", "hedge", "keep", "kept",
+        "kept_bytes", "method", "number", "plane", "queue", "rechunk", "repeatable", "replayable", "request_id", "responded",
+        "route", "route_index", "started", "status", "target", "tried", "tunnelled",
     )  # fmt: skip
 
     route: Route
@@ -59,6 +60,7 @@ class Exchange:
         # None until `begin` has found the route and its cluster has room, and attempts are made only after that.
         self.cluster: ClusterRuntime = cast("ClusterRuntime", None)
         self.attempt: Attempt | None = None
+        self.hedge: Attempt | None = None  # the one beside it
         self.attempts = self.free = 0
         self.tried: tuple[int, ...] = ()
         self.fresh = False
@@ -98,6 +100,7 @@ class Exchange:
         if entrance == ENTERS:
             self.cluster = cluster
             cluster.budget.deposit()
+            cluster.hedges.deposit()
             self.try_once(now)
         elif entrance == WAITS:
             self.queue = cluster
@@ -113,6 +116,7 @@ class Exchange:
         assert self.queue is not None
         self.cluster, self.queue = self.queue, None
         self.cluster.budget.deposit()
+        self.cluster.hedges.deposit()
         self.try_once(now)
 
     def shed(self) -> None:
@@ -167,6 +171,9 @@ class Exchange:
             else:
                 attempt.reusable = False
                 attempt.close(Cause.CLIENT_GONE, attempt.status, monotonic())
+            if self.hedge is not None:
+                self.hedge.reusable = False
+                self.hedge.close(Cause.CLIENT_GONE, 0, monotonic())
         if not self.tunnelled:
             self.flag = "DC"
             self.status = 0
@@ -189,19 +196,24 @@ class Exchange:
 
     # Attempts.
 
-    def try_once(self, now: float) -> None:
-        """Makes the next attempt."""
+    def try_once(self, now: float, marks: int = 0) -> None:
+        """Makes the next attempt; with `Mark.HEDGE`, one beside the present one."""
         cluster = self.cluster
         balancer = cluster.balancer
         lane = balancer.pick(now, self.repeatable, self.tried)
         if lane is None:
+            if marks:
+                return
             self.refuse(503, "no endpoint of this cluster can be used", "UH", counters.NO_ENDPOINT)
             return
         self.attempts += 1
-        marks = _REPEATABLE if self.repeatable else 0
         if balancer.explored:
             marks |= _EXPLORED
-        attempt = self.attempt = Attempt(self, lane, now, balancer.propensity, marks)
+        attempt = Attempt(self, lane, now, balancer.propensity, marks | _REPEATABLE if self.repeatable else marks)
+        if marks & _HEDGE:
+            self.hedge = attempt
+        else:
+            self.attempt = attempt
         balancer.sent(lane, attempt, now)
         plane = self.plane
         plane.row[counters.ATTEMPTS] += 1
@@ -237,55 +249,38 @@ class Exchange:
                 self.client.go_on()
         attempt.deadline = 0.0  # the next sweep works it out; most attempts are over before one comes
 
-    def patience(self, attempt: Attempt, now: float) -> float:
-        """When to give this attempt up if nothing has come by then; `now` is when the request was sent."""
-        if not self.body_done:
-            return now + 1.0
-        limit = self.route.attempt_timeout
-        if not limit:  # the balancer's choice, which only serves to try another endpoint
-            if not (self.repeatable and self.replayable) or self.attempts > self.route.retries + self.free:
-                return self.deadline
-            limit = self.cluster.balancer.patience(attempt.lane, now, True)
-        return min(self.deadline, now + limit) if limit > 0.0 else self.deadline
-
-    def worth_waiting(self, now: float) -> bool:
-        """Whether an attempt that is slower than the balancer likes is still the best there is: giving it up without a
-        retry to follow would make a failure of mere slowness. A time-out that the route names is kept all the same.
-        """
-        return not self.route.attempt_timeout and not self.cluster.budget.affords(now)
-
-    def _may_go_again(self, slot: int, cause: int, now: float) -> bool:
-        """Whether another attempt follows, and if so, takes what it costs."""
-        if now >= self.deadline or not self.replayable:
-            return False
-        row = self.plane.row
-        if cause == _RESET_IDLE:  # not the endpoint's failure: neither the route's retries nor the budget pay for it
-            row[counters.STALE_REUSED] += 1
-            self.fresh = True
-            self.free += 1
-        elif self.attempts > self.route.retries + self.free:
-            return False
-        elif cause != _OVERFLOW and not self.cluster.budget.withdraw(now):
-            row[counters.RETRY_BUDGET_EXHAUSTED] += 1
-            self.flag = "URX"
-            return False
-        row[counters.RETRIES] += 1
-        self.tried += (slot,)
-        return True
-
     def attempt_failed(self, attempt: Attempt, cause: Cause, now: float) -> None:
         """An attempt ended without a whole response: try again, or tell the client."""
-        if self.done:
+        if self.done or self._other_goes_on(attempt):
             return
         if self.responded:
             self.flag = classify.flag(cause)
             self.client.cut()
             self.finish(now)
-        elif classify.may_retry(cause, 0, self.repeatable) and self._may_go_again(attempt.lane.slot, cause, now):
+            return
+        again = classify.may_retry(cause, 0, self.repeatable)
+        if again and patience.may_go_again(self, attempt.lane.slot, cause, now):
             self.try_once(now)
         else:
             flag = self.flag if self.flag != "-" else classify.flag(cause)
             self.refuse(classify.answer(cause), _DETAILS.get(cause, "the endpoint failed"), flag, None)
+
+    def _other_goes_on(self, attempt: Attempt) -> bool:
+        """One of two attempts came to nothing: whether the other is still under way, which is the only one now."""
+        hedge = self.hedge
+        if hedge is None:
+            return False
+        other = self.attempt if attempt is hedge else hedge
+        self.attempt, self.hedge = other, None
+        return other is not None and other.open
+
+    def _won(self, attempt: Attempt, now: float) -> None:
+        """One of two attempts is answered: the other is cancelled at once, and its connection with it."""
+        other = self.attempt if attempt is self.hedge else self.hedge
+        self.attempt, self.hedge = attempt, None
+        if other is not None and other.open:
+            other.reusable = False
+            other.close(_CANCELLED, 0, now)
 
     # From the endpoint.
 
@@ -300,7 +295,13 @@ class Exchange:
         if not self.body_done or reply.close:
             attempt.reusable = False
         again = status >= 500 and self.repeatable and status in route.retry_statuses
-        if again and self._may_go_again(attempt.lane.slot, _RESPONSE, now):
+        if self.hedge is not None:
+            if again and self._other_goes_on(attempt):
+                attempt.reusable = attempt.reusable and whole
+                attempt.close(_RESPONSE, status, now)
+                return False
+            self._won(attempt, now)
+        if again and patience.may_go_again(self, attempt.lane.slot, _RESPONSE, now):
             attempt.reusable = attempt.reusable and whole
             attempt.close(_RESPONSE, status, now)
             self.try_once(now)
@@ -380,7 +381,10 @@ class Exchange:
             log_exchange(plane.access_log, self, now)
         self.kept.clear()
         self.client.exchange_done(self, now)
-        self.attempt = None
+        if self.hedge is not None:  # whatever ended the request, nobody waits for the copy
+            self.hedge.reusable = False
+            self.hedge.close(_CANCELLED, 0, now)
+        self.attempt = self.hedge = None
 
 
 _DETAILS: dict[Cause, str] = {

@@ -31,9 +31,9 @@ from adaptive.telemetry.ring import Ring
 
 log = logging.getLogger(__name__)
 
-# Deadlines, the snapshot and the other workers' counts are looked at this often. A quarter of a tick: a decision of the
-# brain reaches the picks after 12 ms on average; the sweep itself costs some microseconds.
-SWEEP = 0.025
+# Deadlines, the snapshot and the other workers' counts are looked at this often. It is how late a second
+# copy may go out, so it must be short against a service time; the sweep itself costs some microseconds.
+SWEEP = 0.01
 # With several workers, whose counts each must know of the others.
 SWEEP_SHARED = 0.005
 SWEEP_SLOW = 0.5

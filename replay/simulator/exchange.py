@@ -22,8 +22,8 @@ class Attempt:
     """One try at one instance. `deadline` 0: not worked out yet."""
 
     __slots__ = (
-        "connect", "connected", "deadline", "exchange", "in_flight", "instance", "lane", "marks", "met", "number",
-        "open", "propensity", "sent_at", "worker",
+        "connect", "connected", "deadline", "exchange", "hedge_at", "in_flight", "instance", "lane", "marks", "met",
+        "number", "open", "propensity", "sent_at", "until", "worker",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float) -> None:
@@ -31,7 +31,7 @@ class Attempt:
         self.sent_at = now
         self.number = exchange.attempts
         self.in_flight = self.met = lane.in_flight + lane.others
-        self.deadline = self.connect = self.propensity = 0.0
+        self.deadline = self.connect = self.propensity = self.until = self.hedge_at = 0.0
         self.connected = self.open = True
         self.marks = 0
 

@@ -16,6 +16,7 @@ from adaptive.balancer import Balancer
 from adaptive.budget import RetryBudget
 from adaptive.types import Cause, Mark, Snapshot
 from replay.scenario import Scenario
+from replay.simulator import patience
 from replay.simulator.exchange import Attempt, Exchange, Noted
 from replay.simulator.paths import Paths
 
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
     from replay.simulator.simulation import Simulation
 
 # Seconds between two sweeps: of a single worker, and of several, which then also hear each other's counts.
-SWEEP, SWEEP_SHARED = 0.025, 0.005
+SWEEP, SWEEP_SHARED = 0.01, 0.005
 CONNECT = 0.0002  # seconds until a connection stands, or is refused
 # An attempt's time-out under policies that learn none, in mean service times: beyond any healthy answer.
 FIXED = 15.0
-WAIT_ON = 0.1  # seconds until an attempt that nothing may replace yet is looked at again
-HEDGED = 0.05  # hedges for each request, at most; what is not used within HEDGES_KEPT requests is lost
-HEDGES_KEPT = 200
+HEDGES = (0.03, 1.0, 1.0)  # the budget of hedges, as configured by default
 WAITING = 4096  # requests that may wait for their turn, as configured by default
 
 _RESPONSE, _REFUSED, _OVERFLOW = int(Cause.RESPONSE), int(Cause.CONNECT_REFUSED), int(Cause.OVERFLOW)
@@ -56,13 +55,14 @@ class Worker:
         self.rules = rules
         most = rules.request_limit or (1 << 62)
         self.admission = Admission(
-            len(sim.instances), most, WAITING, 0.0, adaptive=sim.policy.admission and not rules.request_limit
-        )
+            len(sim.instances), most, WAITING, 0.0,
+            adaptive=sim.policy.admission and not rules.request_limit and sim.policy.settings.get("limits", 1.0) > 0.0,
+        )  # fmt: skip
         self.idle = [0] * len(sim.instances)  # pooled connections, by slot
         self.rows: list[Noted] | None = [] if noting else None
         self.version = 0
         self.waiting: Snapshot | None = None  # published, and taken at the next sweep
-        self.hedges = 1.0
+        self.hedges = RetryBudget(*HEDGES, 0.0)
         self.rng = random.Random(f"{sim.seed}/worker/{gateway}/{number}")
         self.paths = Paths(sim.instances, gateway, random.Random(f"{sim.seed}/paths/{gateway}/{number}"))
         self.wire = scenario.wire
@@ -94,6 +94,7 @@ class Worker:
         """A request may go to the instances."""
         exchange.waits = False
         self.budget.deposit()
+        self.hedges.deposit()
         self.try_once(exchange)
 
     def shed(self, exchange: Exchange) -> None:
@@ -159,17 +160,6 @@ class Worker:
             sim.at(now + self.paths.delay(slot, now), instance.reach, attempt)
         else:
             instance.reach(attempt)
-        if lane.hedge_delay > 0.0 and repeatable and not hedge and len(self.instances) > 1:
-            sim.at(now + lane.hedge_delay, self.consider_hedge, attempt)
-
-    def consider_hedge(self, attempt: Attempt) -> None:
-        """The attempt takes long: a second copy may go out, if none has and the budget affords it."""
-        exchange = attempt.exchange
-        if attempt.open and not exchange.done and exchange.hedge is None and self.hedges >= 1.0:
-            self.hedges -= 1.0
-            self.sim.counts["hedges"] += 1
-            exchange.tried = (*exchange.tried, attempt.lane.slot)
-            self.try_once(exchange, True)
 
     # What comes back.
 
@@ -263,6 +253,8 @@ class Worker:
         elif cause != _OVERFLOW and not self.budget.withdraw(sim.now):
             sim.counts["budget_exhausted"] += 1
             return False
+        elif cause != _OVERFLOW:
+            self.hedges.charge(sim.now)
         sim.counts["retries"] += 1
         exchange.tried = (*exchange.tried, slot)
         return True
@@ -317,8 +309,6 @@ class Worker:
     def over(self, exchange: Exchange, cause: int, status: int = 0) -> None:
         """Closes what is still open of a request."""
         exchange.done = True
-        if self.hedges < HEDGES_KEPT * HEDGED:
-            self.hedges += HEDGED
         for attempt in (exchange.current, exchange.hedge):
             if attempt is not None and attempt.open:
                 self.close(attempt, cause, 0)
@@ -351,7 +341,7 @@ class Worker:
                 for attempt in list(lane.outstanding):
                     assert isinstance(attempt, Attempt)
                     if attempt.deadline <= now:
-                        self.expire(attempt, now)
+                        patience.expire(self, attempt, now)
 
     def hear(self) -> None:
         """Counts in flight go to the other workers, and theirs to the balancer where they are not what it has."""
@@ -365,33 +355,3 @@ class Worker:
         if others != self.told:
             self.told = others
             self.balancer.share(others)
-
-    def expire(self, attempt: Attempt, now: float) -> None:
-        """Its deadline has passed, or is not known yet."""
-        if not attempt.open:
-            return
-        exchange = attempt.exchange
-        if not attempt.deadline:
-            attempt.deadline = self.patience(attempt)
-        if attempt.deadline > now:
-            return
-        if not attempt.connected:
-            self.failed(attempt, _CONNECT_TIMEOUT)
-        elif now >= exchange.deadline:
-            self.failed(attempt, _TIMEOUT_ROUTE)
-        elif not self.rules.attempt_timeout and self.timed == "none" and not self.budget.affords(now):
-            attempt.deadline = min(exchange.deadline, now + WAIT_ON)
-        else:
-            self.failed(attempt, _TIMEOUT_ATTEMPT)
-
-    def patience(self, attempt: Attempt) -> float:
-        """When to give this attempt up."""
-        exchange, since = attempt.exchange, attempt.sent_at + attempt.connect
-        limit = self.rules.attempt_timeout
-        if not limit and (self.timed == "all" or (self.timed == "repeatable" and not exchange.post)):
-            limit = self.timeout
-        if not limit:
-            if exchange.post or exchange.attempts > self.rules.retries + exchange.free:
-                return exchange.deadline
-            limit = self.balancer.patience(attempt.lane, since, True)
-        return min(exchange.deadline, since + limit) if limit > 0.0 else exchange.deadline

@@ -118,7 +118,14 @@ class Simulation:
         scenario, policy = self.scenario, self.policy
         share = float(policy.settings.get("random", 0.0))
         live = "adaptive" if policy.brain else policy.name.partition("@")[0]
-        cluster = cluster_of(scenario, live, share)
+        off = {name for name, value in policy.settings.items() if not value}
+        cluster = replace(
+            cluster_of(scenario, live, share),
+            predict="predict" not in off,
+            hedging="hedging" not in off,
+            learn_capacity="capacity" not in off,
+            stall_gate="stall_gate" not in off,
+        )
         topology = Topology(1, (cluster,), len(cluster.members))
         checking = scenario.rules.check_interval > 0.0
         brains = policy.brain or (policy.checked and checking)

@@ -1,0 +1,72 @@
+"""How long a worker waits for an attempt in virtual time: until another may go out beside it, until it is given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adaptive.types import Cause, Mark
+from replay.simulator.exchange import Attempt
+
+if TYPE_CHECKING:
+    from replay.simulator.gateway import Worker
+
+WAIT_ON = 0.1  # seconds until an attempt that nothing may replace yet is looked at again
+_HEDGE = int(Mark.HEDGE)
+_INF = float("inf")
+
+
+def expire(worker: Worker, attempt: Attempt, now: float) -> None:
+    """Its deadline has passed, or is not known yet."""
+    if not attempt.open:
+        return
+    exchange = attempt.exchange
+    if not attempt.deadline:
+        plan(worker, attempt)
+    if attempt.deadline > now:
+        return
+    if attempt.connected and now >= attempt.hedge_at:
+        attempt.hedge_at, attempt.deadline = _INF, attempt.until
+        hedge(worker, attempt)
+        if attempt.deadline > now:
+            return
+    if not attempt.connected:
+        worker.failed(attempt, int(Cause.CONNECT_TIMEOUT))
+    elif now >= exchange.deadline:
+        worker.failed(attempt, int(Cause.TIMEOUT_ROUTE))
+    elif not worker.rules.attempt_timeout and worker.timed == "none" and not worker.budget.affords(now):
+        attempt.deadline = min(exchange.deadline, now + WAIT_ON)
+    else:
+        worker.failed(attempt, int(Cause.TIMEOUT_ATTEMPT))
+
+
+def hedge(worker: Worker, attempt: Attempt) -> None:
+    """The attempt takes long: a second copy may go out, if none has, the cluster has room and the budget affords it."""
+    exchange = attempt.exchange
+    if exchange.hedge is None and worker.admission.spare and worker.hedges.withdraw(worker.sim.now):
+        worker.sim.counts["hedges"] += 1
+        exchange.tried = (*exchange.tried, attempt.lane.slot)
+        worker.try_once(exchange, True)
+
+
+def plan(worker: Worker, attempt: Attempt) -> None:
+    """Works out until when this attempt may take, and when another may go out beside it."""
+    attempt.until = attempt.deadline = given_up(worker, attempt)
+    attempt.hedge_at = _INF
+    if not attempt.exchange.post and not attempt.marks & _HEDGE:
+        after = worker.balancer.hedge_after(attempt.lane)
+        if after > 0.0:
+            attempt.hedge_at = attempt.sent_at + attempt.connect + after
+            attempt.deadline = min(attempt.until, attempt.hedge_at)
+
+
+def given_up(worker: Worker, attempt: Attempt) -> float:
+    """When to give this attempt up."""
+    exchange, since = attempt.exchange, attempt.sent_at + attempt.connect
+    limit = worker.rules.attempt_timeout
+    if not limit and (worker.timed == "all" or (worker.timed == "repeatable" and not exchange.post)):
+        limit = worker.timeout
+    if not limit:
+        if exchange.post or exchange.attempts > worker.rules.retries + exchange.free:
+            return exchange.deadline
+        limit = worker.balancer.patience(attempt.lane, since, True)
+    return min(exchange.deadline, since + limit) if limit > 0.0 else exchange.deadline
