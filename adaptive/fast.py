@@ -20,8 +20,8 @@ PATIENCE, PATIENCE_FLOOR = 3.0, 0.3
 # With a gated or slow lane: what a healthy one would need in all but one case in fifty. A probe that hangs then costs
 # its request 120 ms at 40 ms of service, not 600.
 PATIENCE_PROBE, PATIENCE_PROBE_FLOOR = 3.0, 0.05
-# A second copy goes out after this multiple of the cluster's p95, 4 % of what may be sent again. In simulation that takes
-# 6 % from the p99; 1.3 times it, 1 %.
+# A second copy goes out after this multiple of the cluster's p95, 4 % of what may be sent again. In simulation
+# that takes 6 % from the p99; 1.3 times it, 1 %.
 HEDGE, HEDGE_FLOOR = 1.0, 0.01
 HEDGE_PROBE, HEDGE_PROBE_FLOOR = 2.0, 0.01  # and at a lane in doubt after this multiple of the typical latency
 

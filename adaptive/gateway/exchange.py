@@ -42,8 +42,8 @@ class Exchange:
     __slots__ = (
         "answered", "attempt", "attempts", "block", "body_done", "body_ended", "bytes_down", "bytes_up", "client",
         "cluster", "deadline", "done", "ended", "flag", "framed", "free", "fresh", "hedge", "keep", "kept",
-        "kept_bytes", "method", "number", "plane", "queue", "rechunk", "repeatable", "replayable", "request_id", "responded",
-        "route", "route_index", "started", "status", "target", "tried", "tunnelled",
+        "kept_bytes", "method", "number", "plane", "queue", "rechunk", "repeatable", "replayable", "request_id",
+        "responded", "route", "route_index", "started", "status", "target", "tried", "tunnelled",
     )  # fmt: skip
 
     route: Route
