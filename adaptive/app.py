@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from adaptive.config.model import Config, RecorderConfig
     from adaptive.gateway.boot import Configuration
     from adaptive.gateway.brain import Controller, Recorder
+    from adaptive.gateway.fleet import Launch
+    from adaptive.steered import Steered
     from adaptive.telemetry import recorder as recorders
     from adaptive.telemetry.board import Board
     from adaptive.telemetry.recording import Header
@@ -31,30 +33,52 @@ if TYPE_CHECKING:
 SWITCH = 0.0005
 
 
-def serve(path: str, level: str = "info", style: str = "auto") -> int:
+def serve(path: str, level: str = "info", style: str = "auto", data_plane: str = "embedded") -> int:
     """Run the gateway until it is drained or stopped; returns its exit code. Errors are lines on stderr."""
     from adaptive.config.errors import ConfigErrors
     from adaptive.gateway.listen import AddressError
-    from adaptive.gateway.reload import read
 
     logging_ = logs.chosen(level, style)
     logs.install(logging_, "supervisor")
     try:
-        config = read(Path(path))
+        config = reader(data_plane)(Path(path))
         sys.setswitchinterval(SWITCH)
-        return asyncio.run(_serve(Path(path), config, logging_))
+        if data_plane == "embedded":
+            return asyncio.run(_serve(Path(path), config, logging_))
+        from adaptive.steered import Unable, serve_envoy
+
+        try:
+            return serve_envoy(Path(path), config, logging_, data_plane, _serve)
+        except Unable as error:
+            print(error, file=sys.stderr)
+            return 1
     except (ConfigErrors, AddressError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
-async def _serve(path: Path, config: Config, logging_: boots.Logging) -> int:
+def reader(data_plane: str) -> Callable[[Path], Config]:
+    """What reads a configuration for a data plane, and refuses what that cannot do."""
+    from adaptive.config.load import load
+    from adaptive.gateway import reload
+
+    if data_plane == "embedded":
+        return reload.read
+    from adaptive.envoy.translate.unsaid import unsaid
+
+    return lambda path: load(path, files=True, plane=unsaid)
+
+
+async def _serve(
+    path: Path, config: Config, logging_: boots.Logging, launch: Launch | None = None, steered: Steered | None = None
+) -> int:
     from adaptive.admin import server
     from adaptive.gateway.fleet import Launch
     from adaptive.gateway.listen import bind
     from adaptive.gateway.supervisor import Supervisor
 
-    supervisor = Supervisor(path, config, Launch(logging_))
+    supervisor = Supervisor(path, config, launch or Launch(logging_), steered)
+    supervisor.read = reader("envoy" if steered is not None else "embedded")
     try:
         if config.admin is None:
             return await supervisor.run()
@@ -145,13 +169,26 @@ def state_directory() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "adaptive"
 
 
+def station(text: str, socket: str = "", admin: str = "") -> int:
+    """The process that speaks with Envoys."""
+    boot = boots.decode_worker(text)
+    logs.install(boot.logging, "station")
+    from adaptive import station as shell
+
+    return shell.run(boot, socket, admin)
+
+
 def main(arguments: Sequence[str]) -> int:
     """A child's entry point."""
-    roles = {"worker": worker, "brain": brain}
-    if len(arguments) != 2 or arguments[0] not in roles:
-        print("adaptive.app is started by `adaptive serve`", file=sys.stderr)
-        return 2
-    return roles[arguments[0]](arguments[1])
+    match arguments:
+        case ["worker", text]:
+            return worker(text)
+        case ["brain", text]:
+            return brain(text)
+        case ["station", text, socket, admin]:
+            return station(text, socket, admin)
+    print("adaptive.app is started by `adaptive serve`", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def serve(
     config: ConfigFile,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Least level.")] = "info",
     log_format: Annotated[Literal["auto", "json", "text"], typer.Option(help="auto: text on a terminal.")] = "auto",
+    data_plane: DataPlane = "embedded",
 ) -> None:
     """Run the gateway until SIGTERM, which drains it; a second SIGTERM stops it at once.
 
@@ -70,7 +71,7 @@ def serve(
     """
     from adaptive.app import serve as run
 
-    raise typer.Exit(run(str(config), log_level, log_format))
+    raise typer.Exit(run(str(config), log_level, log_format, data_plane))
 
 
 @app.command()

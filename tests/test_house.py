@@ -42,6 +42,8 @@ ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (
         (
             "adaptive.app",
+            "adaptive.station",
+            "adaptive.steered",
             "adaptive.cli",
             "adaptive.arena",
             "adaptive.commands",

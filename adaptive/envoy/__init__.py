@@ -1,6 +1,12 @@
 """Envoy as the data plane: our configuration in its terms, served over xDS, and what it tells us in return.
 
-translate/  configuration and Snapshots as Envoy's resources, in JSON form; pure
-bootstrap   what an Envoy must know before it can ask us
-messages    Envoy's messages, made at run time from descriptions that the wheel carries
+translate/    configuration and Snapshots as Envoy's resources, in JSON form; pure
+bootstrap     what an Envoy must know before it can ask us
+messages      Envoy's messages, made at run time from descriptions that the wheel carries
+cache         what every Envoy is to have, by version
+subscription  what one Envoy has and is owed: the state of a stream, in both protocols; pure
+steering      from Snapshots to pushes: which clusters, and when; pure
+attempts      from entries of the access log to Outcomes; pure
+server        the gRPC service around all of these
+process       the Envoy that is started here; binary finds its program
 """

@@ -63,7 +63,7 @@ def _ourselves(config: Config, node: Node) -> Json:
         address = socket_address(own.host, own.port)
     else:
         raise ValueError("envoy.service: an Envoy elsewhere needs an address at which it finds us")
-    http2 = {"connection_keepalive": {"interval": "5s", "timeout": "3s"}}
+    http2 = {"connection_keepalive": {"interval": "10s", "timeout": "10s"}}
     made: Json = {
         "name": SERVICE,
         "type": "STATIC",

@@ -25,12 +25,14 @@ class Launch:
 
     logging: Logging = field(default_factory=Logging)
     command: Callable[[str, str], Sequence[str]] = python
+    role: str = "worker"
 
 
 class Keeper(Protocol):
     """What the fleet needs of the supervisor."""
 
     configuration: Configuration
+    workers: int
 
     def worker_boot(
         self, index: int, channel_fd: int, parent: int, logging_: Logging
@@ -49,8 +51,8 @@ class Fleet:
     def __init__(self, keeper: Keeper, launch: Launch) -> None:
         self.keeper = keeper
         self.launch = launch
-        count = len(range(keeper.configuration.config.workers))
-        self.workers = [Child(f"worker {i}", self._worker_hooks(i)) for i in range(count)]
+        self.role = launch.role
+        self.workers = [Child(f"{self.role} {i}", self._worker_hooks(i)) for i in range(keeper.workers)]
         self.brain = Child("brain", self._brain_hooks(), BRAIN_ENVIRONMENT)
         self._tasks: list[asyncio.Task[None]] = []
         self._questions: dict[int, asyncio.Future[Message | None]] = {}
@@ -166,7 +168,7 @@ class Fleet:
     def _worker_hooks(self, index: int) -> Hooks:
         def command(fd: int) -> tuple[Sequence[str], Sequence[int]]:
             boot, fds = self.keeper.worker_boot(index, fd, os.getpid(), self.launch.logging)
-            return self.launch.command("worker", boot), fds
+            return self.launch.command(self.role, boot), fds
 
         def died(child: Child) -> None:
             self.keeper.worker_died(index)

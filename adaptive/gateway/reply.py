@@ -14,6 +14,7 @@ import httptools
 from adaptive import announcement
 from adaptive.gateway.fields import HOP_BY_HOP, FieldReader, Fields, content_length, dropped_names, tokens
 from adaptive.gateway.memo import Memo
+from adaptive.telemetry.load_report import load_report
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -23,7 +24,6 @@ CACHED_HEADS = 512
 
 # HTTP/1.1 responses are what we forward; an endpoint may answer in 1.0.
 _LINE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)( [\t -~\x80-\xff]*)?\r\n")
-_LOAD_ITEM = re.compile(rb"\"?(cpu_utilization|application_utilization)\"?\s*[=:]\s*(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)")
 # Fields that this hop reads; load reports and announcements are for the gateway, and are not told on.
 _SPECIAL = HOP_BY_HOP | {
     announcement.HEADER, b"endpoint-load-metrics", b"endpoint-load-metrics-bin", b"content-length", b"x-request-id",
@@ -135,15 +135,3 @@ def _length(values: dict[bytes, list[bytes]], minor: int) -> int:
     except ValueError as error:
         raise BadReply(str(error)) from None
     return UNTIL_CLOSE if length is None else length
-
-
-def load_report(values: list[bytes]) -> tuple[float, float]:
-    """CPU and application utilisation from `endpoint-load-metrics` headers (ORCA, TEXT or JSON); NaN where absent."""
-    cpu = app = math.nan
-    for value in values:
-        for name, number in _LOAD_ITEM.findall(value):
-            if name == b"cpu_utilization":
-                cpu = float(number)
-            else:
-                app = float(number)
-    return cpu, app

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from adaptive.config.topology import assign_slots, slot_key, topology
 from adaptive.gateway import reload
 from adaptive.gateway.boot import BrainBoot, Configuration, Logging, WorkerBoot, encode
 from adaptive.gateway.channel import Message
+from adaptive.gateway.elsewhere import Elsewhere
 from adaptive.gateway.fleet import Fleet, Launch
 from adaptive.gateway.listen import Listening
 from adaptive.gateway.notify import notify
@@ -45,18 +46,24 @@ QUIT = 2.0  # seconds for a worker that has nothing left to do
 class Supervisor:
     """The gateway as one thing: what the admin API and the signals act on. `run` serves until it is over."""
 
-    def __init__(self, path: Path, config: Config, launch: Launch) -> None:
-        """Bind and map everything. Raises AddressError where an address cannot be had, OSError for lack of memory."""
+    def __init__(self, path: Path, config: Config, launch: Launch, elsewhere: Elsewhere | None = None) -> None:
+        """Bind and map everything. Raises AddressError where an address cannot be had, OSError for lack of memory.
+
+        `elsewhere` carries the requests in the place of workers of ours: nothing is bound here then.
+        """
         self.path = path
+        self.elsewhere = elsewhere
+        self.workers = 1 if elsewhere is not None else config.workers
         self.state = "starting"  # serving, draining, stopping
         self.started_at = clock.wall()
         self.configuration = Configuration(config, assign_slots(config, {}), 1)
         self.capacity = Capacity.beyond(config, len(self.configuration.slots))
-        self.listening = Listening.open([(x.host, x.port) for x in config.listen], config.workers)
-        self.addresses = self.listening.names()
-        self.board = Board.create(self.capacity.slots, self.capacity.clusters, config.workers)
-        self.rings = [Ring.create() for _ in range(config.workers)]
-        self.counters = Counters.create(config.workers, self.capacity.routes)
+        bound = [(x.host, x.port) for x in config.listen] if elsewhere is None else []
+        self.listening = Listening.open(bound, self.workers)
+        self.addresses = self.listening.names() or [x.address for x in config.listen]
+        self.board = Board.create(self.capacity.slots, self.capacity.clusters, self.workers)
+        self.rings = [Ring.create() for _ in range(self.workers)]
+        self.counters = Counters.create(self.workers, self.capacity.routes)
         self._metrics = Metrics(self.counters)
         self._metrics.configure([route.name for route in config.routes])
         self.overrides = Overrides()
@@ -65,6 +72,8 @@ class Supervisor:
         self.reloaded_at = clock.wall()  # of the configuration in force
         self.reload_errors: tuple[str, ...] = ()  # of the last reload; empty where it succeeded
         self.fleet = Fleet(self, launch)
+        self.read: Callable[[Path], Config] = reload.read
+        self._begun = False  # the other data plane has been told to start
         self._reloading = asyncio.Lock()
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -88,7 +97,12 @@ class Supervisor:
         brain = self.fleet.brain.ready
         return [
             ("gateway", "+" if serving else "-", self.state),
-            ("workers", "-" if not ready else "+" if ready == len(workers) else "!", f"{ready} of {len(workers)}"),
+            (
+                f"{self.fleet.role}s",
+                "-" if not ready and self.elsewhere is None else "+" if ready == len(workers) else "!",
+                f"{ready} of {len(workers)}",
+            ),
+            *(self.elsewhere.readiness() if self.elsewhere is not None else ()),
             ("brain", "+" if brain else "!", "deciding" if brain else "down; the last snapshot stays in force"),
             (
                 "config",
@@ -104,10 +118,13 @@ class Supervisor:
         """Every cluster and endpoint: the brain's report, or what the board says without it."""
         answer = await self.fleet.ask("report", ANSWER)
         if answer is not None:
-            return {"source": "brain", **answer["report"], "events": list(self.events)}
+            return {"source": "brain", **answer["report"], **self._elsewhere(), "events": list(self.events)}
         held = self.configuration
         made = topology(held.config, held.slots, held.generation)
-        return {**standing(made, self.board, clock.monotonic()), "events": list(self.events)}
+        return {**standing(made, self.board, clock.monotonic()), **self._elsewhere(), "events": list(self.events)}
+
+    def _elsewhere(self) -> dict[str, Any]:
+        return {"data_plane": self.elsewhere.report()} if self.elsewhere is not None else {}
 
     async def explain(self, cluster: str, endpoint: str) -> dict[str, Any] | None:
         """Why an endpoint is as it is; None where the brain does not answer. KeyError: no such endpoint."""
@@ -173,7 +190,7 @@ class Supervisor:
 
     async def _reload(self) -> list[str]:
         try:
-            config = await asyncio.to_thread(reload.read, self.path)
+            config = await asyncio.to_thread(self.read, self.path)
         except ConfigErrors as errors:
             return [str(error) for error in errors.errors]
         old = self.configuration
@@ -206,6 +223,8 @@ class Supervisor:
         # The workers accept a moment longer on their own copies, then nothing may keep the port open.
         self.listening.close()
         self.fleet.drain(seconds)
+        if self.elsewhere is not None:
+            await self.elsewhere.drain(seconds)
         await self.fleet.until(lambda: all(c.drained or not c.ready for c in self.fleet.workers), seconds + LATE)
         self._end(0)
 
@@ -221,7 +240,7 @@ class Supervisor:
         """Serve until drained (0) or stopped otherwise (1)."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
-        loop.add_signal_handler(signal.SIGUSR1, lambda: self.fleet.tell_workers({"type": "reopen"}))
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen)
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._terminated)
         self.fleet.start()
@@ -230,6 +249,8 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         self.state = "stopping"
+        if self.elsewhere is not None:
+            await self.elsewhere.stop()
         await self.fleet.stop(QUIT if code == 0 else 0.0, FLUSH if code == 0 else QUIT)
         self.listening.close()
         return code
@@ -241,6 +262,11 @@ class Supervisor:
         self.counters.close()
         for ring in self.rings:
             ring.close()
+
+    def _reopen(self) -> None:
+        self.fleet.tell_workers({"type": "reopen"})
+        if self.elsewhere is not None:
+            self._spawn(self.elsewhere.reopen())
 
     def _terminated(self) -> None:
         if self.state in ("starting", "serving"):
@@ -262,6 +288,24 @@ class Supervisor:
 
     def all_ready(self) -> None:
         """Every worker serves, for the first time."""
+        if self.elsewhere is not None:
+            if not self._begun:
+                self._begun = True
+                self._spawn(self._begin_elsewhere(self.elsewhere))
+        else:
+            self._serving()
+
+    async def _begin_elsewhere(self, elsewhere: Elsewhere) -> None:
+        reason = await elsewhere.start()
+        if self.state != "starting":
+            return
+        if reason:
+            log.critical("%s", reason)
+            self._end(1)
+        else:
+            self._serving()
+
+    def _serving(self) -> None:
         if self.state == "starting":
             self.state = "serving"
             notify("READY=1")
@@ -280,7 +324,9 @@ class Supervisor:
 
     def heard(self, child: Child, message: Message) -> None:
         """A message that is no answer: what a process has to tell."""
-        if message.get("type") in ("moved", "trust", "drift"):
+        if message.get("type") == "elsewhere" and self.elsewhere is not None:
+            self.elsewhere.heard(message)
+        elif message.get("type") in ("moved", "trust", "drift"):
             self.events.append(message)
         elif message.get("type") == "announced":
             self.fleet.brain.send(message)

@@ -8,6 +8,7 @@ counters    each worker's counts, for the metrics
 recorder    outcomes to rotated files, in the brain
 recording   the format of those files, and reading them
 access_log  one JSON line a request, in the worker
+load_report an endpoint's own report of its load, from its header
 durations   a histogram inside one process
 metrics     all of it as Prometheus text, in the supervisor; brain_metrics and families help it
 

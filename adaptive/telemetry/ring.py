@@ -95,6 +95,10 @@ class Ring:
 
         return put
 
+    def lose(self, count: int) -> None:
+        """Count rows that were lost before they could be put."""
+        self._words[_LOST] += count
+
     @property
     def lost(self) -> int:
         """Rows that found the ring full, since it was made."""

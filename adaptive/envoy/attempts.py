@@ -1,0 +1,269 @@
+"""Entries of Envoy's access log to Outcomes: one an attempt, in the columns that the embedded data plane writes.
+
+An entry's `start_time` is when its attempt began, and all its intervals count from then. Envoy tells neither the
+attempt's number nor what it was followed by: entries of one request carry its id, and are counted. What is told twice,
+as when a stream of the log was cut and opened anew, is taken once. Entries of attempts still under way come every
+`logs.UNDER_WAY` and say who is waited for. Pure: time is an argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from adaptive.config.model import Config
+from adaptive.config.topology import slot_key
+from adaptive.envoy.steering import Steering
+from adaptive.envoy.translate.logs import ENDPOINT, UNDER_WAY, WAIT
+from adaptive.envoy.translate.routes import REPEATABLE
+from adaptive.telemetry.load_report import load_report
+from adaptive.types import Cause, Mark
+
+# Requests that are remembered, in two generations: ten seconds of 6,000 a second, longer than most time-outs.
+REMEMBERED = 60_000
+# Seconds over which the attempts at once are averaged; the time of one horizon of the model.
+BUSY = 1.0
+# Seconds after which an attempt under way that is told of no more is taken to have ended untold.
+FORGOTTEN = 4 * UNDER_WAY
+# A request whose time has passed but for this share of it has run into its route's time-out.
+NEARLY = 0.97
+_BEGUN, _UNDER_WAY = 7, 8  # AccessLogType: UpstreamPoolReady, UpstreamPeriodic
+_METHODS = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_AGAIN = frozenset(number for number, method in enumerate(_METHODS) if method in REPEATABLE)
+_NAN = math.nan
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
+_SWITCHING = 101
+# Plain numbers: an operation on an enumeration costs as much as reading three fields of an entry.
+_RESPONSE, _UPGRADED, _RESET_BODY = int(Cause.RESPONSE), int(Cause.UPGRADED), int(Cause.RESET_BODY)
+_FINAL, _REPEATABLE, _CENSORED = int(Mark.FINAL), int(Mark.REPEATABLE), int(Mark.CENSORED)
+_BOUNDS = frozenset({Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE, Cause.CLIENT_GONE, Cause.CANCELLED})
+# Response flags by what they mean, the first that is set counts.
+FLAGS: tuple[tuple[str, Cause], ...] = (
+    ("downstream_connection_termination", Cause.CLIENT_GONE),
+    ("downstream_remote_reset", Cause.CLIENT_GONE),
+    ("downstream_protocol_error", Cause.CLIENT_ERROR),
+    ("stream_idle_timeout", Cause.CLIENT_ERROR),
+    ("upstream_overflow", Cause.OVERFLOW),
+    ("upstream_connection_failure", Cause.CONNECT_FAILED),
+    ("upstream_protocol_error", Cause.PROTOCOL_ERROR),
+    ("upstream_connection_termination", Cause.RESET),
+    ("upstream_remote_reset", Cause.RESET),
+    ("upstream_request_timeout", Cause.TIMEOUT_ATTEMPT),
+    ("upstream_max_stream_duration_reached", Cause.TIMEOUT_ROUTE),
+    ("duration_timeout", Cause.TIMEOUT_ROUTE),
+    ("local_reset", Cause.CANCELLED),
+)
+
+
+class Endpoint:
+    """What an entry's tag names, and how busy it is."""
+
+    __slots__ = ("at_once", "cluster", "name", "slot", "told_at")
+
+    def __init__(self, slot: int, cluster: int, name: str) -> None:
+        self.slot = slot
+        self.cluster = cluster
+        self.name = name  # the cluster's
+        self.at_once = 0.0  # attempts at once, on average
+        self.told_at = 0.0  # when that was
+
+
+class Route(NamedTuple):
+    """What an entry's route means to us."""
+
+    number: int
+    timeout: float
+    retries: int
+    statuses: frozenset[int]
+
+
+class Attempts:
+    """Reads entries, of all Envoys. `put` takes the fields of a row, in the order of OUTCOME_FIELDS."""
+
+    def __init__(self, put: Callable[..., bool], offset: float) -> None:
+        self.put = put
+        self.offset = offset  # wall clock less monotonic, seconds
+        self.seen = 0
+        self.twice = 0
+        self.unknown: dict[str, int] = {}  # entries of clusters or endpoints that we do not have, by name
+        self.early = 0  # entries from a clock that is ahead of ours
+        self.open: dict[tuple[str, float], tuple[int, float]] = {}  # under way: (slot, when last told)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._routes: dict[str, Route] = {}
+        self._picked: Callable[[str, int, float], tuple[int, float]] = lambda name, slot, sent_at: (0, 1.0)
+        self._young: dict[str, list[float]] = {}  # request → when its attempts began
+        self._old: dict[str, list[float]] = {}
+
+    def configure(self, config: Config, slots: Mapping[str, int], steering: Steering) -> None:
+        """Another configuration is in force. Endpoints that left are unknown from now on."""
+        self._endpoints = {
+            key: Endpoint(slots[key], index, name)
+            for index, (name, own) in enumerate(config.clusters.items())
+            for key in (slot_key(name, endpoint.address) for endpoint in own.endpoints)
+        }
+        self._routes = {
+            rule.name: Route(index, rule.timeout or math.inf, rule.retries, frozenset(rule.retry_statuses))
+            for index, rule in enumerate(config.routes)
+        }
+        self._picked = steering.picked
+
+    def take(self, entry: Any, worker: int, now: float) -> None:
+        """One entry, which came at `now`."""
+        common = entry.common_properties
+        tags = common.custom_tags
+        try:
+            endpoint = self._endpoints[tags[ENDPOINT]]
+        except KeyError:
+            self._strange(tags.get(ENDPOINT) or common.upstream_cluster)
+            return
+        start = common.start_time
+        sent_at = start.seconds - self.offset + start.nanos * 1e-9
+        request = entry.request
+        key = request.request_id
+        if common.access_log_type in (_BEGUN, _UNDER_WAY):
+            self.open[key, sent_at] = (endpoint.slot, now)
+            return
+        if self.open:
+            self.open.pop((key, sent_at), None)
+        begun = self._young.get(key)
+        if begun is None:
+            begun = self._first(key)
+        if sent_at in begun:
+            self.twice += 1
+            return
+        begun.append(sent_at)
+        self.seen += 1
+        self._row(entry, common, tags, request, key, endpoint, begun, sent_at, worker, now)
+
+    def _row(
+        self,
+        entry: Any,
+        common: Any,
+        tags: Any,
+        request: Any,
+        key: str,
+        to: Endpoint,
+        begun: list[float],
+        sent_at: float,
+        worker: int,
+        now: float,
+    ) -> None:
+        spent = common.duration
+        seconds = spent.nanos * 1e-9 + spent.seconds
+        if sent_at + seconds > now:  # its clock is ahead of ours, by as much as we can see
+            self.early += 1
+            sent_at = now - seconds
+        first = common.time_to_first_upstream_rx_byte
+        after = first.nanos * 1e-9 + first.seconds
+        response = entry.response
+        status = response.response_code.value
+        number = len(begun)
+        again = request.request_method in _AGAIN
+        route = self._routes.get(common.route_name)
+        marks = _REPEATABLE if again else 0
+        if 0 < status < 500 and status != _SWITCHING and not common.HasField("response_flags"):
+            cause = _RESPONSE
+            marks |= _FINAL
+        else:
+            found = self._cause(common, status, sent_at + seconds - min(begun), route, number)
+            cause = int(found)
+            if found in _BOUNDS:
+                marks |= _CENSORED
+            if _is_last(found, status, again, number, route):
+                marks |= _FINAL
+        headers = response.response_headers
+        cpu, app = load_report(value.encode() for value in headers.values()) if headers else (_NAN, _NAN)
+        busy = to.at_once * math.exp((to.told_at - now) / BUSY) if to.told_at else 0.0
+        to.at_once, to.told_at = busy + seconds / BUSY, now
+        version, propensity = self._picked(to.name, to.slot, sent_at)
+        wait = tags[WAIT]
+        self.put(
+            sent_at,
+            sent_at + after if after else _NAN,
+            sent_at + seconds,
+            hash(key) & _MASK,
+            request.request_body_bytes,
+            response.response_body_bytes,
+            to.slot,
+            version,
+            int(busy + 0.5),
+            propensity,
+            int(wait) * 1e-3 if wait.isdecimal() else 0.0,
+            cpu,
+            app,
+            to.cluster,
+            route.number if route is not None else 0xFFFF,
+            status,
+            number if number < 256 else 255,
+            cause,
+            marks,
+            worker,
+        )
+
+    def _cause(self, common: Any, status: int, since: float, route: Route | None, number: int) -> Cause:
+        """How an attempt ended; `since` is the time since the request's first attempt began."""
+        found: Cause | None = None
+        if common.HasField("response_flags"):
+            flags = common.response_flags
+            found = next((cause for flag, cause in FLAGS if getattr(flags, flag)), None)
+        if status:
+            if found in (Cause.PROTOCOL_ERROR, Cause.RESET):
+                return Cause.RESET_BODY
+            if found in (Cause.CLIENT_GONE, Cause.TIMEOUT_ROUTE, Cause.CLIENT_ERROR):
+                return found
+            return Cause.UPGRADED if status == _SWITCHING else Cause.RESPONSE
+        if found == Cause.CONNECT_FAILED:
+            reason = common.upstream_transport_failure_reason
+            if "refused" in reason:
+                return Cause.CONNECT_REFUSED
+            return Cause.CONNECT_TIMEOUT if "time" in reason else found
+        if found in (None, Cause.TIMEOUT_ATTEMPT):
+            if route is not None and since >= NEARLY * route.timeout:
+                return Cause.TIMEOUT_ROUTE
+            if found is None:
+                return Cause.CLIENT_GONE if number == 1 else Cause.CANCELLED
+        return found
+
+    def _first(self, key: str) -> list[float]:
+        """When the attempts of a request began that were told of so far, for the first of a while."""
+        if len(self._young) > REMEMBERED // 2:
+            self._old, self._young = self._young, {}
+        found = self._young[key] = self._old.pop(key, [])
+        return found
+
+    def _strange(self, name: str) -> None:
+        if name in self.unknown or len(self.unknown) < 100:  # what strangers send must not fill the memory
+            self.unknown[name] = self.unknown.get(name, 0) + 1
+
+    def live(self, now: float) -> tuple[dict[int, int], dict[int, float]]:
+        """(attempts in flight, when the oldest under way began), by slot, as far as entries tell."""
+        counts = {
+            one.slot: int(one.at_once * math.exp((one.told_at - now) / BUSY) + 0.5)
+            for one in self._endpoints.values()
+            if one.told_at
+        }
+        oldest: dict[int, float] = {}
+        waiting: dict[int, int] = {}
+        for key, (slot, told_at) in list(self.open.items()):
+            if now - told_at > FORGOTTEN:
+                del self.open[key]
+                continue
+            oldest[slot] = min(oldest.get(slot, math.inf), key[1])
+            waiting[slot] = waiting.get(slot, 0) + 1
+        for slot, number in waiting.items():
+            counts[slot] = max(counts.get(slot, 0), number)
+        return counts, oldest
+
+
+def _is_last(cause: Cause, status: int, again: bool, number: int, route: Route | None) -> bool:
+    """Whether what the client saw came of this attempt: nothing follows, as far as the route's rules tell."""
+    if cause == Cause.CANCELLED:
+        return False
+    if route is None or number > route.retries or cause in (Cause.TIMEOUT_ROUTE, Cause.CLIENT_GONE, Cause.RESET_BODY):
+        return True
+    if cause == Cause.RESPONSE:
+        return not (again and status in route.statuses)
+    if cause in (Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED):
+        return False
+    return not again

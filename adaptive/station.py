@@ -1,0 +1,338 @@
+"""The station: the process between the brain and the Envoys. It stands where a worker does in the embedded gateway.
+
+Down go the configuration and the Snapshots on the board, as xDS resources; up come the entries of the Envoys' access
+logs, as outcomes in a ring. It decides nothing: a station that is killed is started again, and takes both up where the
+last one left them, while every Envoy goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from adaptive import clock
+from adaptive.config.model import Config
+from adaptive.envoy import messages
+from adaptive.envoy.attempts import Attempts
+from adaptive.envoy.process import ask
+from adaptive.envoy.server import Connected, Service
+from adaptive.envoy.steering import Push, Steering
+from adaptive.envoy.subscription import Answer
+from adaptive.envoy.translate import resources as translate
+from adaptive.envoy.translate.endpoints import assignment
+from adaptive.gateway import parent
+from adaptive.gateway.boot import Configuration, WorkerBoot
+from adaptive.gateway.channel import Channel, Message, open_channel
+from adaptive.telemetry.board import Board
+from adaptive.telemetry.counters import ATTEMPTS, RETRIES, Counters, finished
+from adaptive.telemetry.durations import Durations
+from adaptive.telemetry.ring import Ring
+from adaptive.types import Mark, Snapshot
+
+log = logging.getLogger(__name__)
+
+# How often the board is looked at: a decision waits half of it on average. A look that finds nothing is two reads.
+LOOK = 0.005
+SHOW = 0.05  # how often live counts go to the board: twice a tick of the brain
+TELL = 1.0  # how often the supervisor is told how it goes, and Envoy asked what it dropped
+# Seconds that a new configuration may take to be in force everywhere before it is confirmed all the same: who has not
+# answered by then is slow, and will.
+TAKEN = 3.0
+# An attempt that may be repeated has a second one beside it after so many times the cluster's typical latency, which
+# most do not reach: of log-normal service times with a coefficient of variation of 1, 1 in 50.
+PATIENCE = 5.0
+LEAST_PATIENCE = 0.05  # seconds
+PATIENCE_STEP = math.log(1.5)  # routes are pushed anew when their patience has changed by half
+PATIENCE_EVERY = 5.0  # seconds between two such pushes at least
+_DROPPED = re.compile(rb"logs_dropped: (\d+)")
+_FINAL = int(Mark.FINAL)
+
+
+class Station:
+    """The shell. `socket` is the socket file of our service ("": the address of the configuration), `admin` that of the
+    Envoy that is started here ("": none is).
+    """
+
+    def __init__(self, boot: WorkerBoot, socket: str, admin: str) -> None:
+        self.boot, self.socket, self.admin = boot, socket, admin
+        self.board = Board.attach(boot.board_fd)
+        self.ring = Ring.attach(boot.ring_fd)
+        self.counters = Counters.attach(boot.counters_fd)
+        self.row = self.counters.row(boot.index)
+        self.attempts = Attempts(self._put, clock.wall() - clock.monotonic())
+        self.service = Service(self._known, self._entries)
+        self.service.answered = self._answered
+        self.delays = Durations()  # from a decision to an Envoy's ACK
+        self.configuration: Configuration | None = None
+        self.steering: Steering | None = None
+        self.channel: Channel | None = None
+        self.dropped = 0  # entries that Envoys had no room for
+        self._texts: dict[str, str] = {}
+        self._nodes: dict[str, int] = {}
+        self._decided: dict[str, tuple[str, float]] = {}  # cluster → (version of its endpoints, when decided)
+        self._seen = -2  # version of the Snapshot looked at last
+        self._patience: dict[str, float] = {}
+        self._patient_until = 0.0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lock = asyncio.Lock()
+
+    # Life.
+
+    async def run(self) -> int:
+        """Serve until told otherwise."""
+        loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.channel = await open_channel(self.boot.channel_fd, self._message, self._stop)
+        for work in (self._look_on(), self._show_on(), self._tell_on()):
+            self._spawn(work)
+        await self.over
+        for task in self._tasks:
+            task.cancel()
+        await self.service.stop()
+        return 0
+
+    def _stop(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.over.done():
+            self.over.set_exception(error)
+
+    def _message(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "configure":
+            self._spawn(self._configure(Configuration.of(message)))
+        elif kind == "drain":
+            self._send({"type": "drained", "cut": 0})  # requests are not here
+        elif kind == "stop":
+            self._stop()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        if self.channel is not None:
+            self.channel.send(message)
+
+    # Configuration.
+
+    async def _configure(self, configuration: Configuration) -> None:
+        async with self._lock:
+            first = self.configuration is None
+            try:
+                self._take(configuration)
+                if first:
+                    await self._listen(configuration.config)
+            except (OSError, ValueError, messages.Missing) as error:
+                log.error("configuration %d cannot be put in force: %s", configuration.generation, error)
+                self._send({"type": "failed", "generation": configuration.generation, "error": str(error)})
+                return
+            refused = "" if first else await self._taken()
+            if refused:
+                self._send({"type": "failed", "generation": configuration.generation, "error": refused})
+                return
+            if first:
+                gc.collect()
+                gc.freeze()
+                self._send({"type": "ready"})
+            self._send({"type": "configured", "generation": configuration.generation})
+
+    def _take(self, configuration: Configuration) -> None:
+        """Translate a configuration, all of it or nothing, and push what changed."""
+        config = configuration.config
+        now = clock.monotonic()
+        texts = {path: Path(path).read_text(encoding="utf-8") for path in translate.files(config)}
+        found = translate.resources(config, texts, self._patience)
+        steering = Steering(config, configuration.slots, configuration.generation)
+        pushes = steering.first(self.board.read(), now, self.steering)
+        made = {
+            kind: {name: messages.parse(kind, data) for name, data in named.items()} for kind, named in found.items()
+        }
+        endpoints = {push.cluster: self._assignment(config, push) for push in pushes}
+        self._texts, self.configuration, self.steering = texts, configuration, steering
+        self.attempts.configure(config, configuration.slots, steering)
+        self.service.take(translate.CLUSTER, made[translate.CLUSTER])
+        self.service.take(translate.ENDPOINTS, endpoints)
+        self.service.take(translate.LISTENER, made[translate.LISTENER])
+        self.service.take(translate.ROUTES, made[translate.ROUTES])
+        self.service.push()
+
+    async def _listen(self, config: Config) -> None:
+        own = config.envoy.service
+        if self.socket:
+            Path(self.socket).unlink(missing_ok=True)
+            await self.service.start(f"unix:{self.socket}")
+        elif own is not None:
+            tls = None
+            if own.tls is not None:
+                authority, certificate, key = (Path(p).read_bytes() for p in (own.tls.ca, own.tls.cert, own.tls.key))
+                tls = (authority, certificate, key)
+            await self.service.start(own.address, tls)
+        else:
+            raise ValueError("envoy.service: Envoys elsewhere need an address at which they find us")
+
+    async def _taken(self) -> str:
+        """Wait until every Envoy has the configuration; why one refuses it, or nothing."""
+        deadline = clock.monotonic() + TAKEN
+        while clock.monotonic() < deadline:
+            await asyncio.sleep(LOOK)
+            refused = [f"Envoy {one.name}: {words}" for one in self.service.connected for words in one.refused.values()]
+            if refused:
+                return "; ".join(" ".join(words.split()) for words in refused)
+            if not any(one.stream.behind(self.service.cache) for one in self.service.connected):
+                break
+        return ""
+
+    def _known(self, node: str) -> bool:
+        allowed = self.configuration.config.envoy.nodes if self.configuration is not None else ()
+        return bool(node) and (not allowed or node in allowed or bool(self.socket))
+
+    # Down: Snapshots.
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            steering = self.steering
+            if steering is None:
+                continue
+            version = self.board.version()
+            now = clock.monotonic()
+            if version != self._seen or steering.late:
+                snapshot = self.board.read()
+                if snapshot is not None:
+                    self._seen = version
+                    self._steer(snapshot, steering, now)
+
+    def _steer(self, snapshot: Snapshot, steering: Steering, now: float) -> None:
+        assert self.configuration is not None
+        config = self.configuration.config
+        pushes = steering.due(snapshot, now)
+        if pushes:
+            found = {push.cluster: self._assignment(config, push) for push in pushes}
+            self.service.take(translate.ENDPOINTS, found, whole=False)
+            held = self.service.cache.held[translate.ENDPOINTS]
+            self._decided.update({push.cluster: (held[push.cluster].version, push.decided_at) for push in pushes})
+            self.service.push()
+        if now >= self._patient_until and snapshot.generation == steering.generation:
+            self._be_patient(config, snapshot, now)
+
+    def _assignment(self, config: Config, push: Push) -> Any:
+        own = config.clusters[push.cluster]
+        return messages.parse(translate.ENDPOINTS, assignment(push.cluster, own, push.lines))
+
+    def _be_patient(self, config: Config, snapshot: Snapshot, now: float) -> None:
+        """Give routes the patience that their clusters' typical latencies ask for, where it has changed."""
+        wanted: dict[str, float] = {}
+        indexes = {name: index for index, name in enumerate(config.clusters)}
+        for rule in config.routes:
+            own = config.clusters[rule.cluster]
+            typical = snapshot.clusters[indexes[rule.cluster]].typical
+            if typical > 0 and own.policy == "adaptive":
+                wanted[rule.name] = max(PATIENCE * typical, LEAST_PATIENCE)
+        moved = wanted.keys() != self._patience.keys() or any(
+            abs(math.log(wanted[name] / held)) > PATIENCE_STEP for name, held in self._patience.items()
+        )
+        if moved:
+            self._patience, self._patient_until = wanted, now + PATIENCE_EVERY
+            found = translate.resources(config, self._texts, wanted)
+            self.service.put(translate.ROUTES, found[translate.ROUTES])
+            self.service.push()
+
+    def _answered(self, one: Connected, answer: Answer, sent_at: float) -> None:
+        if answer.kind == translate.ENDPOINTS and answer.error is None:
+            now = clock.monotonic()
+            held = self.service.cache.held[translate.ENDPOINTS]
+            for name in answer.names:
+                decided = self._decided.get(name)
+                if decided is not None and name in held and held[name].version == decided[0]:
+                    self.delays.add(now - decided[1])
+                    self._decided.pop(name)
+
+    # Up: outcomes.
+
+    def _entries(self, node: str, message: Any) -> None:
+        number = self._nodes.get(node)
+        if number is None:  # a byte tells them apart in a row; from the 255th on they share the last
+            number = self._nodes[node] = min(len(self._nodes), 255)
+        now = clock.monotonic()
+        for entry in message.http_logs.log_entry:
+            self.attempts.take(entry, number, now)
+
+    def _put(self, *fields: Any) -> bool:
+        """A row into the ring, and what the counters count of it."""
+        row = self.row
+        row[ATTEMPTS] += 1
+        if fields[16] > 1:
+            row[RETRIES] += 1
+        if fields[18] & _FINAL:
+            finished(row, self.counters.block(fields[14]), fields[15], max(0.0, fields[2] - fields[0]))
+        return self.ring.put(*fields)
+
+    # Showing.
+
+    async def _show_on(self) -> None:
+        due = clock.monotonic() + SHOW
+        while True:
+            await asyncio.sleep(SHOW)
+            now = clock.monotonic()
+            self.board.beat(self.boot.index, now, max(0.0, now - due))
+            due = now + SHOW
+            self.service.sweep(now)
+            counts, oldest = self.attempts.live(now)
+            row, ages = self.board.live_row(self.boot.index), self.board.oldest_row(self.boot.index)
+            for slot, count in counts.items():
+                row[slot] = count
+                ages[slot] = oldest.get(slot, 0.0)
+
+    async def _tell_on(self) -> None:
+        while True:
+            await asyncio.sleep(TELL / 4)
+            if self.admin:
+                await self._read_drops()
+            self._send({"type": "elsewhere", **self.report()})
+
+    async def _read_drops(self) -> None:
+        """What Envoy had no room for is lost to the brain as much as what finds the ring full."""
+        try:
+            _, body = await ask(self.admin, "GET", "/stats?filter=grpc_access_log.logs_dropped")
+        except (OSError, TimeoutError, ValueError):
+            return
+        total = sum(map(int, _DROPPED.findall(body)))
+        if total > self.dropped:
+            self.ring.lose(total - self.dropped)
+            log.warning("Envoy dropped %d entries of its access log", total - self.dropped)
+        self.dropped = total  # that of an Envoy which was started again begins anew
+
+    def report(self) -> dict[str, Any]:
+        """How it goes, for the admin API and the metrics."""
+        return {
+            "nodes": self.service.nodes(),
+            "acks": self.service.acks,
+            "nacks": self.service.nacks,
+            "strangers": self.service.refusals,
+            "entries": self.attempts.seen,
+            "entries_twice": self.attempts.twice,
+            "entries_dropped": self.dropped,
+            "entries_unknown": self.attempts.unknown,
+            "entries_early": self.attempts.early,
+            "ack": self.delays.report(),
+        }
+
+
+def run(boot: WorkerBoot, socket: str, admin: str) -> int:
+    """Run the station until it is told to stop; returns its exit code."""
+    parent.follow(boot.parent)
+    parent.leave_signals_to_the_supervisor()
+    return uvloop.run(Station(boot, socket, admin).run())
