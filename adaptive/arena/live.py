@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
 from adaptive import clock
 from adaptive.bench.running import Gateway
-from adaptive.demo.processes import Processes
+from adaptive.demo.processes import Process, Processes
 from replay import scenario_file
 from replay.scenario import Scenario
 
@@ -32,7 +33,7 @@ class Live:
     timeout: float
     rows: np.ndarray[Any, Any]
     recording: Path  # directory of the recorder
-    report: Mapping[str, Any]  # of the gateway, at the end
+    random_picks: float = 0.0
 
     def judged(self) -> np.ndarray[Any, Any]:
         """The rows that count."""
@@ -100,25 +101,74 @@ async def run(
 
     Raises NotStarted or Failed where a process does not do its part.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path, out = folder / "scenario.json", folder / "rows.npy"
-    path.write_text(json.dumps(scenario_file.to_json(scenario)), encoding="utf-8")
-    processes = Processes(folder)
+    (found,) = await together(scenario, [(policy, random_picks)], seed, folder, **more)
+    return found
+
+
+async def together(
+    scenario: Scenario, policies: Sequence[tuple[str, float]], seed: int, folder: Path, **more: Any
+) -> list[Live]:
+    """The same for several policies, each with its share of random picks: side by side, each with a fleet, a gateway
+    and a load of its own, all of which begin at the same moment.
+    """
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(processes.stop)
-        fleet = await processes.start("fleet", "adaptive.arena.fleet", {"scenario": str(path), "seed": seed})
-        ports = (await fleet.line())["ports"]
-        gateway = Gateway(folder, {**settings(scenario, policy, random_picks, ports, folder), **more})
-        await stack.enter_async_context(gateway)
-        await gateway.deciding()
-        spec = {"scenario": str(path), "seed": seed, "port": gateway.port, "out": str(out)}
-        load = await processes.start("load", "adaptive.arena.load", spec)
-        await load.line()
+        stages = [
+            await stack.enter_async_context(Stage(scenario, policy, share, seed, _folder(folder, i, policy), more))
+            for i, (policy, share) in enumerate(policies)
+        ]
+        await asyncio.gather(*(stage.gateway.deciding() for stage in stages))
         zero = str(clock.monotonic() + LEAD)
-        await asyncio.gather(fleet.tell(zero), load.tell(zero))
-        await load.line()
-        report = await gateway.report()
-    rows = np.load(out, allow_pickle=False)
-    return Live(
-        scenario.name, policy, seed, scenario.warm, scenario.clients.timeout, rows, folder / "recording", report
-    )
+        await asyncio.gather(*(process.tell(zero) for stage in stages for process in (stage.fleet, stage.load)))
+        await asyncio.gather(*(stage.load.line() for stage in stages))
+    return [left(scenario, side, seed, folder, i) for i, side in enumerate(policies)]
+
+
+class Stage:
+    """One policy's fleet, gateway and load, ready to begin. An async context manager."""
+
+    def __init__(
+        self, scenario: Scenario, policy: str, random_picks: float, seed: int, folder: Path, more: Mapping[str, Any]
+    ) -> None:
+        self.scenario, self.policy, self.random_picks = scenario, policy, random_picks
+        self.seed, self.folder, self.more = seed, folder, more
+        self.fleet: Process
+        self.load: Process
+        self.gateway: Gateway
+
+    async def __aenter__(self) -> Self:
+        scenario, folder = self.scenario, self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "scenario.json"
+        path.write_text(json.dumps(scenario_file.to_json(scenario)), encoding="utf-8")
+        processes = Processes(folder)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(processes.stop)
+            spec = {"scenario": str(path), "seed": self.seed}
+            self.fleet = await processes.start("fleet", "adaptive.arena.fleet", spec)
+            ports = (await self.fleet.line())["ports"]
+            made = settings(scenario, self.policy, self.random_picks, ports, folder)
+            self.gateway = Gateway(folder, {**made, **self.more})
+            await stack.enter_async_context(self.gateway)
+            spec = {**spec, "port": self.gateway.port, "out": str(folder / "rows.npy")}
+            self.load = await processes.start("load", "adaptive.arena.load", spec)
+            await self.load.line()
+            self.stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stack.aclose()
+
+
+def left(scenario: Scenario, side: tuple[str, float], seed: int, folder: Path, place: int) -> Live:
+    """What a call of `together` has left in its folder of the policy that stood at this place."""
+    policy, share = side
+    own = _folder(folder, place, policy)
+    rows = np.load(own / "rows.npy", allow_pickle=False)
+    timeout = scenario.clients.timeout
+    return Live(scenario.name, policy, seed, scenario.warm, timeout, rows, own / "recording", share)
+
+
+def _folder(folder: Path, place: int, policy: str) -> Path:
+    return folder / f"{place}-{policy}"

@@ -24,7 +24,8 @@ from adaptive import clock
 from adaptive.gateway.parent import follow
 from replay import arrivals, scenario_file
 
-ROW = np.dtype([("due", "f8"), ("latency", "f8"), ("status", "i4"), ("post", "?")])  # seconds; status 0: no answer
+# Seconds; `late`: from when it was due until it was sent, which `latency` counts; status 0: no answer.
+ROW = np.dtype([("due", "f8"), ("latency", "f8"), ("late", "f8"), ("status", "i4"), ("post", "?")])
 PAYLOAD = b"y" * 200
 HEAD = b" HTTP/1.1\r\nhost: fleet.test\r\nuser-agent: load\r\naccept: */*\r\n"
 POST = HEAD + b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n%s" % (len(PAYLOAD), PAYLOAD)
@@ -103,6 +104,7 @@ class Load:
         watch.cancel()
 
     def _send(self, index: int) -> None:
+        self.rows["late"][index] = clock.monotonic() - self.zero - self.due[index]
         method = b"POST" if self.post[index] else b"GET"
         request = method + b" /item/%d" % index + (POST if self.post[index] else GET)
         while self.idle:

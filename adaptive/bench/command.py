@@ -91,6 +91,50 @@ def arena(
 
 
 @app.command()
+def fidelity(
+    scenario: Annotated[
+        list[Path] | None, typer.Argument(help="Scenario files, or folders of them; two of our own unless given.")
+    ] = None,
+    policies: Annotated[str, typer.Option(help="With commas between.")] = "least_request,peak_ewma,adaptive",
+    from_trace: Annotated[
+        str, typer.Option(help="Also record under this policy, and predict the others from that.", metavar="POLICY")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Of the requests and their work; -1: each scenario's own.")] = -1,
+    repeat: Annotated[bool, typer.Option(help="Run everything live twice, to see what life itself varies by.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Keep the live runs here.")] = None,
+    judge: Annotated[bool, typer.Option(help="Run nothing live: judge what an earlier call left in --folder.")] = False,
+    file: Annotated[Path | None, typer.Option("--file", "-o", help="Write the rows here, as JSON.")] = None,
+) -> None:
+    """Scenarios run live and simulated; exit 1 where the simulation did not tell what life would be."""
+    import json
+    import tempfile
+
+    from adaptive.bench import fidelity as bench
+    from replay.scenario import ScenarioError
+
+    if judge and folder is None:
+        raise typer.BadParameter("--judge needs --folder")
+    names = [name.strip() for name in policies.split(",") if name.strip()]
+    with tempfile.TemporaryDirectory(prefix="adaptive-") as scratch:
+        place = folder or Path(scratch)
+        if not judge:
+            try:
+                found = bench.scenarios(scenario or [bench.OWN])
+            except ScenarioError as error:
+                typer.echo(str(error), err=True)
+                raise typer.Exit(1) from None
+            root = seed if seed >= 0 else None
+            _run(bench.live_runs(found, names, root, place, _aside, repeat=repeat, trace=from_trace))
+        result = bench.judge(place, _say)
+    for line in bench.table(result):
+        typer.echo(line)
+    if file is not None:
+        file.write_text(json.dumps(result.document(), indent=1), encoding="utf-8")
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def causalsim(
     trajectories: Annotated[int, typer.Option(min=32, help="Of 1000 jobs each, 16 policies in turn.")] = 200,
     seed: Annotated[int, typer.Option(help="The whole benchmark is drawn from it.")] = 42,
@@ -102,7 +146,7 @@ def causalsim(
     """Predictions of another policy's processing times and latencies, in CausalSim's environment (NSDI'23)."""
     from adaptive.bench import causalsim as bench
 
-    result = bench.measure(trajectories, seed, drift, lambda text: typer.echo(text, err=True))
+    result = bench.measure(trajectories, seed, drift, _aside)
     for line in bench.table(result):
         typer.echo(line)
     if bench.worst(result) > within:
@@ -127,3 +171,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 def _say(line: str) -> None:
     typer.echo(line)
+
+
+def _aside(line: str) -> None:
+    typer.echo(line, err=True)
