@@ -29,6 +29,7 @@ from replay.simulator.simulation import simulate
 Say = Callable[[str], None]
 
 OWN = Path(live.__file__).parent / "scenarios"
+INSTANT = 1e-6  # seconds of service, which count for none
 WIRE_SECONDS, WIRE_WARM = 4.0, 1.0  # of the run that measures the wire
 
 
@@ -140,7 +141,7 @@ def judge(folder: Path, say: Say) -> Result:
 
 async def _wire(scenario: Scenario, sides: int, folder: Path) -> float:
     """Seconds that a request takes which needs no service: all but the instance's own time, the load's jitter too."""
-    fleet = tuple(Instance(f"127.0.0.1:{9100 + i}", Service(0.0, 0.0, "constant")) for i in range(4))
+    fleet = tuple(Instance(f"127.0.0.1:{9100 + i}", Service(INSTANT, 0.0, "constant")) for i in range(4))
     rates = ((0.0, max(rate for _, rate in scenario.load.rates)),)
     idle = Scenario("wire", fleet, Load(rates), seconds=WIRE_SECONDS, warm=WIRE_WARM, wire=0.0)
     runs = await live.together(idle, [("least_request", 0.0)] * sides, 1, folder)
