@@ -20,7 +20,7 @@ from adaptive.gateway import logs
 if TYPE_CHECKING:
     from adaptive.config.model import Config, RecorderConfig
     from adaptive.gateway.boot import Configuration
-    from adaptive.gateway.brain import Controller, Recorder
+    from adaptive.gateway.brain import Controller, EventLog, Recorder
     from adaptive.gateway.fleet import Launch
     from adaptive.steered import Steered
     from adaptive.telemetry import recorder as recorders
@@ -107,7 +107,7 @@ def brain(text: str) -> int:
     logs.install(boot.logging, "brain")
     from adaptive.gateway import brain as shell
 
-    return shell.run(boot, shell.Parts(_controller, _Recorders()))
+    return shell.run(boot, shell.Parts(_controller, _Recorders(), _events))
 
 
 def _controller(topology: Topology, configuration: Configuration, board: Board) -> Controller:
@@ -118,6 +118,18 @@ def _controller(topology: Topology, configuration: Configuration, board: Board) 
     if last is not None:
         made.resume(last)
     return made
+
+
+def _events(configuration: Configuration) -> EventLog | None:
+    from adaptive.config.topology import config_hash
+    from adaptive.telemetry import event_log
+
+    settings = configuration.config.event_log
+    if settings is None:
+        return None
+    directory = Path(settings.directory) if settings.directory is not None else state_directory() / "events"
+    about = {"config_hash": config_hash(configuration.config)}
+    return event_log.EventLog(directory, settings.size, about, clock.wall() - clock.monotonic())
 
 
 class _Recorders:

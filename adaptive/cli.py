@@ -18,6 +18,7 @@ import typer
 
 from adaptive.bench.command import app as bench_app
 from adaptive.commands.evaluate import evaluate
+from adaptive.commands.events import app as events_app
 from adaptive.commands.replay import replay
 from adaptive.commands.report import report
 from adaptive.commands.scenarios import scenarios
@@ -33,6 +34,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="The configuration's own form.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
+app.add_typer(events_app, name="events")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
 DataPlane = Annotated[

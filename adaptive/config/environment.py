@@ -27,10 +27,15 @@ DECLARED: tuple[tuple[str, ...], ...] = (
     ("clusters", "*", "tls", "cert"),
     ("clusters", "*", "tls", "key"),
     ("recorder", "directory"),
+    ("event_log",),
+    ("event_log", "directory"),
     ("access_log",),
     ("access_log", "path"),
 )
-_ALLOWED = "the admin token, files of TLS, addresses of endpoints, the recorder's directory and the access log's path"
+_ALLOWED = (
+    "the admin token, files of TLS, addresses of endpoints, the directories of the recorder and the event log, and the "
+    "access log's path"
+)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 

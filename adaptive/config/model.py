@@ -87,6 +87,18 @@ class RecorderConfig(Part):
         return size
 
 
+class EventLogConfig(Part):
+    """Logs of all that the brain is told and commands, for `adaptive events replay`. Short form: the directory."""
+
+    directory: Filename | None = None  # None: "events" in the gateway's state directory
+    size: Annotated[Size, at_least(64 * 1024)] = 256 * 2**20  # of all logs; the oldest go first
+
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, data: Any) -> Any:
+        return {"directory": data} if isinstance(data, str) else {} if data is True else data
+
+
 class AccessLogConfig(Part):
     """Where the access log goes: "-" is standard output, else a file. Short form: the path."""
 
@@ -151,11 +163,12 @@ class Config(Part):
     clusters: Annotated[dict[Name, ClusterConfig], Field(min_length=1, max_length=65535)]
     routes: Annotated[tuple[RouteConfig, ...], Field(min_length=1, max_length=65535), BeforeValidator(_named)]
     recorder: RecorderConfig = RecorderConfig()
+    event_log: EventLogConfig | None = None
     access_log: AccessLogConfig | None = None
     model: ModelConfig = ModelConfig()
     envoy: EnvoyConfig = EnvoyConfig()
 
-    @field_validator("access_log", mode="before")
+    @field_validator("access_log", "event_log", mode="before")
     @classmethod
     def _switched_off(cls, value: Any) -> Any:
         return None if value is False else value

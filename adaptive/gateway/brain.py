@@ -39,6 +39,7 @@ from adaptive.types import (
     Overridden,
     Publish,
     Reconfigured,
+    Snapshot,
     Tick,
     Topology,
     TrustChanged,
@@ -68,16 +69,27 @@ class Recorder(Protocol):
     def report(self) -> dict[str, Any]: ...
 
 
+class EventLog(Protocol):
+    """What the shell needs of the event log."""
+
+    def begin(self, at: float, topology: Topology, settings: Any, resumed: Snapshot | None) -> None: ...
+    def event(self, event: Event) -> None: ...
+    def commands(self, commands: list[Command]) -> None: ...
+    def close(self, seconds: float = ...) -> None: ...
+    def report(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The concrete classes, as the composition root chose them.
 
     `controller` makes one for a topology, going on from what the board holds; `recorder` gives the one to be used from
-    a configuration on, or None where nothing is to be recorded.
+    a configuration on, or None where nothing is to be recorded; `events` an event log, likewise.
     """
 
     controller: Callable[[Topology, Configuration, Board], Controller]
     recorder: Callable[[Configuration], Recorder | None]
+    events: Callable[[Configuration], EventLog | None] = lambda configuration: None
 
 
 class Brain:
@@ -91,6 +103,7 @@ class Brain:
         self.ticks = Durations()
         self.overruns = 0  # ticks that took longer than a tick may
         self.recorder: Recorder | None = None
+        self.events: EventLog | None = None
         self.controller: Controller | None = None
         self.topology: Topology | None = None
         self.configuration: Configuration | None = None
@@ -130,6 +143,8 @@ class Brain:
                 self.recorder.write(ring.drain(ring.capacity), self.topology)
             self.recorder.tick(clock.monotonic())
             self.recorder.close(2.0)
+        if self.events is not None:
+            self.events.close()
 
     # Time.
 
@@ -173,9 +188,15 @@ class Brain:
     # Commands.
 
     def _handle(self, event: Event) -> None:
-        if self.controller is not None:
-            for command in self.controller.handle(event):
-                self._carry_out(command)
+        if self.controller is None:
+            return
+        if self.events is not None:  # before the Controller, which may keep what it is told
+            self.events.event(event)
+        commands = self.controller.handle(event)
+        if self.events is not None:
+            self.events.commands(commands)
+        for command in commands:
+            self._carry_out(command)
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Publish):
@@ -264,7 +285,11 @@ class Brain:
         made = topology(configuration.config, configuration.slots, configuration.generation)
         if self.controller is None or before is None or before.config.model != configuration.config.model:
             # Under the topology of the snapshot on the board, so that it goes on from there; the new one follows.
-            self.controller = self.parts.controller(self.topology or made, configuration, self.board)
+            under = self.topology or made
+            self.controller = self.parts.controller(under, configuration, self.board)
+            self._begin_log(under, configuration, now)
+        elif before.config.event_log != configuration.config.event_log and configuration.config.event_log is None:
+            self._end_log()
         self.configuration, self.topology = configuration, made
         self.recorder = self.parts.recorder(configuration)
         self._handle(Reconfigured(now, made))
@@ -272,6 +297,18 @@ class Brain:
             gc.collect()
             gc.freeze()
             self._send({"type": "ready"})
+
+    def _begin_log(self, under: Topology, configuration: Configuration, now: float) -> None:
+        """A log of the Controller that was just made: one can only be told again from its beginning."""
+        self._end_log()
+        self.events = self.parts.events(configuration)
+        if self.events is not None:
+            self.events.begin(now, under, configuration.config.model, self.board.read())
+
+    def _end_log(self) -> None:
+        if self.events is not None:
+            self.events.close()
+            self.events = None
 
     def report(self) -> dict[str, Any]:
         """The Controller's report, and of the shell what the metrics show."""
@@ -284,6 +321,7 @@ class Brain:
                 "ticks": self.ticks.report(),
                 "overruns": self.overruns,
                 "recorder": self.recorder.report() if self.recorder is not None else None,
+                "event_log": self.events.report() if self.events is not None else None,
             },
         }
 

@@ -123,6 +123,7 @@ def _whole(out: Families, report: Report) -> None:
         text = "Seconds of the brain's ticks."
         out.histogram("brain_tick_duration_seconds", text, ticks["bounds"], ticks["counts"], ticks["sum_seconds"])
     _recorder(out, brain.get("recorder"))
+    _event_log(out, brain.get("event_log"))
 
 
 def _recorder(out: Families, recorder: Report | None) -> None:
@@ -138,6 +139,20 @@ def _recorder(out: Families, recorder: Report | None) -> None:
         ("deleted_files", "Recordings deleted to stay within the bound."),
     ):
         out.counter(f"recorder_{key}", text, recorder.get(key, 0))
+
+
+def _event_log(out: Families, told: Report | None) -> None:
+    if told is None:
+        return
+    out.gauge("event_log_logging", "1 while events are logged, 0 since the log had to end.", bool(told["logging"]))
+    out.gauge("event_log_bytes", "Size of the present event log.", told.get("bytes", 0))
+    for key, text in (
+        ("events", "Events logged."),
+        ("dropped_events", "Events not logged, because the log had to end before: a full disk, or its bound."),
+        ("failures", "Times that writing an event log failed."),
+        ("deleted_files", "Event logs deleted to stay within the bound."),
+    ):
+        out.counter(f"event_log_{key}", text, told.get(key, 0))
 
 
 def _kind(reason: object) -> str:

@@ -17,6 +17,7 @@ from adaptive.types import (
     ObserverSeen,
     OutcomesSeen,
     Publish,
+    Snapshot,
     Tick,
     Topology,
 )
@@ -37,10 +38,13 @@ Rows = np.ndarray[Any, Any]
 
 
 class Log(Protocol):
-    """Keeps what a Controller was told and what followed."""
+    """Keeps what a Controller was told and what followed, as `adaptive.telemetry.event_log.EventLog` does."""
+
+    def begin(self, at: float, topology: Topology, settings: Any, resumed: Snapshot | None) -> None:
+        """A Controller was made."""
 
     def event(self, event: Event) -> None:
-        """An event that it was told."""
+        """An event that it is about to be told."""
 
     def commands(self, commands: list[Command]) -> None:
         """What followed from the last one."""
@@ -118,6 +122,8 @@ class Brain:
         self.sim, self.gateway, self.log = sim, gateway, log
         self.workers = [w for w in sim.workers if w.gateway == gateway]
         self.controller = Controller(topology, settings, predictor)
+        if log is not None:
+            log.begin(0.0, topology, self.controller.settings, None)
         self.slots = topology.slots
         self.kept: list[Rows] | None = [] if sim.record else None
         self.due = TICK
@@ -164,9 +170,10 @@ class Brain:
 
     def handle(self, event: Event) -> None:
         """Tells the Controller, and carries out what follows."""
-        commands = self.controller.handle(event)
         if self.log is not None:
             self.log.event(event)
+        commands = self.controller.handle(event)
+        if self.log is not None:
             self.log.commands(commands)
         for command in commands:
             if isinstance(command, Publish):
