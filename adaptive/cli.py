@@ -19,11 +19,13 @@ import typer
 from adaptive.bench.command import app as bench_app
 from adaptive.commands.evaluate import evaluate
 from adaptive.commands.events import app as events_app
+from adaptive.commands.models import app as models_app
 from adaptive.commands.replay import replay
 from adaptive.commands.report import report
 from adaptive.commands.scenarios import scenarios
 from adaptive.commands.swarm import swarm
 from adaptive.commands.sweep import sweep
+from adaptive.commands.train import train
 
 app = typer.Typer(
     help="An HTTP gateway that learns which instances are about to fail, and steers traffic away from them.",
@@ -35,6 +37,7 @@ config_app = typer.Typer(help="The configuration's own form.", no_args_is_help=T
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 app.add_typer(events_app, name="events")
+app.add_typer(models_app, name="models")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
 DataPlane = Annotated[
@@ -55,6 +58,7 @@ app.command("scenarios")(scenarios)
 app.command("swarm")(swarm)
 app.command("sweep")(sweep)
 app.command("evaluate")(evaluate)
+app.command("train")(train)
 app.command("replay")(replay)
 app.command("report")(report)
 

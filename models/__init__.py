@@ -9,6 +9,12 @@
     saved       one version of a model on disk: plain arrays and a manifest that proves them
     store       a directory of versions, and which of them is champion and challenger
     estimators  full scikit-learn estimators, for what is only looked at later
+    calls       calls between pods, and what stands out at each pod in each ten seconds
+    edges       files of such calls and of injected faults, in the layout of the Nezha recordings
+    pods        the probability that a latency fault is in force on a pod
+    scoring     scores with intervals over blocks of time
+    judging     a model of pods on one day, beside every baseline
+    card        a model card
     learner     all of them in step: ask before the answer is known, score and teach when it comes
 
 Nothing here reads a clock or calls a global random number; scikit-learn is imported by the constructor that needs it.

@@ -1,0 +1,77 @@
+"""`adaptive train`: a model from what was recorded, scored on what came later, put into the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from models.store import Store
+
+Sources = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Recordings, or a day of calls between pods: files, or directories.", metavar="[TRACE]..."),
+]
+StoreDir = Annotated[
+    Path | None, typer.Option("--store", help="The model store; else the gateway's own.", metavar="DIR")
+]
+
+
+def train(
+    trace: Sources = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="Faults of a day of calls: pod, type and time of each.", metavar="FILE")
+    ] = None,
+    store: StoreDir = None,
+    name: Annotated[
+        Literal["none", "challenger", "champion"], typer.Option("--as", help="The name that it gets.")
+    ] = "none",
+    part: Annotated[float, typer.Option(min=0.1, max=0.9, help="Share, first in time, to train on.")] = 0.6,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+) -> None:
+    """Train a model, print its scores beside every baseline, save it in the store, and print its id.
+
+    The split is by time: the first part trains, the rest scores.
+    """
+    from adaptive import clock
+    from adaptive.cli import Failure
+    from adaptive.commands import pods
+
+    kept = opened(store)
+    paths = trace or []
+    if len(paths) == 1 and (faults is not None or pods.is_calls(paths[0])):
+        made = pods.train(paths[0], faults, part, seed, kept, clock.wall(), say)
+    else:
+        raise Failure("nothing to train on: name recordings, or a day of calls")
+    finish(kept, made, name)
+
+
+def opened(directory: Path | None) -> Store:
+    """The store that is meant."""
+    from adaptive.app import state_directory
+    from models.store import Store
+
+    return Store(directory if directory is not None else state_directory() / "models")
+
+
+def finish(store: Store, made: str, name: Literal["none", "challenger", "champion"]) -> None:
+    """Names the version as asked, and prints its id. Raises Failure."""
+    from adaptive import clock
+    from adaptive.cli import Failure
+    from models.saved import StoreError
+
+    say(f"saved as {made} in {store.directory}")
+    if name != "none":
+        try:
+            store.promote(made, name, "named at training", clock.wall())
+        except StoreError as error:
+            raise Failure(str(error)) from None
+        say(f"it is the {name} now")
+    typer.echo(made)
+
+
+def say(text: str) -> None:
+    """Words go to stderr."""
+    typer.echo(text, err=True)
