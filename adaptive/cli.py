@@ -19,6 +19,7 @@ import typer
 from adaptive.bench.command import app as bench_app
 from adaptive.commands.evaluate import evaluate
 from adaptive.commands.events import app as events_app
+from adaptive.commands.importing import import_log
 from adaptive.commands.models import app as models_app
 from adaptive.commands.replay import replay
 from adaptive.commands.report import report
@@ -61,6 +62,7 @@ app.command("evaluate")(evaluate)
 app.command("train")(train)
 app.command("replay")(replay)
 app.command("report")(report)
+app.command("import")(import_log)
 
 
 @app.command()
