@@ -28,6 +28,7 @@ from replay.baselines.nginx import NginxLeastConn
 from replay.baselines.pid import PidWeights
 from replay.baselines.prequal import Prequal
 
+Timed = Literal["none", "repeatable", "all"]
 Build = Callable[[Cluster, random.Random, Iterable[Lane], Fleet], balancer.Balancer]
 
 
@@ -43,7 +44,7 @@ class Policy:
     brain: bool = False
     checked: bool = False
     admission: bool = False
-    timeout: Literal["none", "repeatable", "all"] = "none"
+    timeout: Timed = "none"
     source: str = ""
     settings: Mapping[str, float] = field(default_factory=dict)
 
@@ -95,8 +96,9 @@ BASELINES: tuple[tuple[str, Build, str], ...] = (
     ("clairvoyant", Clairvoyant, "knows every instance's true state: the limit"),
 )
 
-# nginx's proxy_read_timeout and HAProxy's timeout server know no methods; Envoy's per_try_timeout is set per route.
-ALL_TIMED = frozenset({"nginx_least_conn", "haproxy_leastconn"})
+# nginx's proxy_read_timeout and HAProxy's timeout server know no methods; Envoy's per_try_timeout is set per route. Who
+# knows where nothing hangs needs none, and in overload it would add retries to full queues.
+TIMED: dict[str, Timed] = {"nginx_least_conn": "all", "haproxy_leastconn": "all", "clairvoyant": "none"}
 
 POLICIES: dict[str, Policy] = {
     "adaptive": Policy(
@@ -110,7 +112,7 @@ POLICIES: dict[str, Policy] = {
         for name in ("least_request", "peak_ewma", "round_robin", "random")
     },
     **{
-        name: Policy(name, build, source=source, timeout="all" if name in ALL_TIMED else "repeatable")
+        name: Policy(name, build, source=source, timeout=TIMED.get(name, "repeatable"))
         for name, build, source in BASELINES
     },
 }

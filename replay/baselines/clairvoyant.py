@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Collection, Iterable
 
@@ -12,7 +13,9 @@ from replay.baselines.fleet import Fleet
 
 
 class Clairvoyant(Baseline):
-    """Never where the request may fail, and of the rest where its answer is expected first.
+    """Never where the request may fail, and of the rest where its answer is expected first. A request that may be sent
+    again goes by what is expected alone, errors and repetitions included: else a few errors of one instance would cost
+    a full fleet all that it can serve.
 
     Shortest expected delay with true speeds, queues and pauses; of equals, as of all that have an idle slot and the
     same speed, the one with the fewest attempts in flight, ties at random. It knows the instances' state and not the
@@ -35,6 +38,8 @@ class Clairvoyant(Baseline):
             return None
         truth = self.truth
         known = [truth(lane.slot, now) for lane in lanes]
+        if repeatable and not tried:
+            known = [(seconds == math.inf, seconds) for _, seconds in known]
         best = min(known)  # False comes before True
         tied = [lane for lane, each in zip(lanes, known, strict=True) if each == best]
         if len(tied) == 1:

@@ -23,4 +23,6 @@ class Fleet(Protocol):
         """The share of its slots that are busy: what an instance reports of itself. One failing fast reports little."""
 
     def truth(self, slot: int, now: float) -> tuple[bool, float]:
-        """Whether a request sent now may fail, by any chance above 0; seconds it is expected to take."""
+        """Whether a request sent now may fail, by any chance above 0; seconds until it is expected to be answered, its
+        repetitions after errors included: infinite where it would hang or fail for certain.
+        """

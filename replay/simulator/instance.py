@@ -6,6 +6,7 @@ go to `at(when, what, argument)` of the simulation, which calls `what(argument)`
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from typing import TYPE_CHECKING
@@ -182,16 +183,19 @@ class Instance:
 
     def truth(self, now: float) -> tuple[bool, float]:
         """As `Fleet.truth`."""
+        errors, extra = 0.0, 0.0
         if self.plain and now < self.change:
             slots = self.slots
-            slow, pause, bad = 1.0, 0.0, False
+            slow, pause, silent = 1.0, 0.0, False
         else:
             found = self.condition(now)
             slots = max(1, int(self.slots * found.share))
             slow, pause = found.slow, max(0.0, self.stalled_until - now)
-            bad = found.errors > 0.0 or found.hang > 0.0 or found.unreachable
-        if not self.up or (self.faults.downs and self.faults.falls_within(now, SOON)):
-            bad = True
+            silent = found.hang > 0.0 or found.unreachable
+            errors, extra = found.errors, found.error_seconds
+        if silent or errors >= 1.0 or not self.up or (self.faults.downs and self.faults.falls_within(now, SOON)):
+            return True, math.inf
         waiting = self.busy + len(self.queue) + 1 - slots
         seconds = self.mean * slow
-        return bad, pause + (seconds * (1.0 + waiting / slots) if waiting > 0 else seconds)
+        seconds = pause + (seconds * (1.0 + waiting / slots) if waiting > 0 else seconds)
+        return errors > 0.0, seconds + errors / (1.0 - errors) * (extra + seconds)

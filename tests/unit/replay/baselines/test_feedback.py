@@ -264,7 +264,7 @@ def test_the_pid_takes_weight_from_a_node_that_is_stuck_and_says_nothing() -> No
 
 def test_the_clairvoyant_goes_where_nothing_fails_and_the_answer_comes_first() -> None:
     fleet = Told(4)
-    fleet.true = [(True, 0.001), (False, 0.08), (False, 0.05), (False, 0.05)]
+    fleet.true = [(True, 0.06), (False, 0.08), (False, 0.05), (False, 0.05)]
     balancer = Clairvoyant(cluster(4), random.Random(1), (), fleet)
     assert {choose(balancer, 0.0).slot for _ in range(50)} == {2, 3}
     assert balancer.propensity == 0.5
@@ -275,3 +275,11 @@ def test_the_clairvoyant_goes_where_nothing_fails_and_the_answer_comes_first() -
     assert lane is not None and lane.slot == 0
     fleet.true = [(True, 0.02), (True, 0.01), (True, 0.03), (True, 0.04)]
     assert choose(balancer, 0.0).slot == 1
+
+
+def test_the_clairvoyant_repeats_what_may_be_repeated_rather_than_wait() -> None:
+    fleet = Told(3)
+    fleet.true = [(True, 0.05), (False, 0.3), (True, float("inf"))]
+    balancer = Clairvoyant(cluster(3), random.Random(1), (), fleet)
+    found = [balancer.pick(0.0, True), balancer.pick(0.0, False), balancer.pick(0.0, True, [0])]
+    assert [lane.slot for lane in found if lane is not None] == [0, 1, 1]
