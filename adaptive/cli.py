@@ -24,6 +24,7 @@ from adaptive.commands.models import app as models_app
 from adaptive.commands.replay import replay
 from adaptive.commands.report import report
 from adaptive.commands.scenarios import scenarios
+from adaptive.commands.simulate import simulate
 from adaptive.commands.swarm import swarm
 from adaptive.commands.sweep import sweep
 from adaptive.commands.train import train
@@ -56,6 +57,7 @@ class Failure(Exception):
 
 
 app.command("scenarios")(scenarios)
+app.command("simulate")(simulate)
 app.command("swarm")(swarm)
 app.command("sweep")(sweep)
 app.command("evaluate")(evaluate)
