@@ -99,7 +99,8 @@ def report(parts: Iterable[Part], command: str) -> Document:
     made["series"] = {"latency": {}, "errors": {}, "weights": {}, "states": {}}
     for name in names:
         of_policy = {policy: of for (scenario, policy), of in groups.items() if scenario == name}
-        rows, compared = _figures(name, of_policy)
+        rows, compared, doubt = _figures(name, of_policy)
+        made["warnings"] += [f"{name}: no intervals: {doubt}"] if doubt else []
         made["rows"] += rows
         made["compared"] += compared
         for policy, of in of_policy.items():
@@ -123,8 +124,8 @@ def _draw(made: Document, name: str, of: Sequence[Part]) -> None:
     made["moves"] += moves
 
 
-def _figures(scenario: str, of_policy: Mapping[str, Sequence[Part]]) -> tuple[list[Row], list[Compared]]:
-    """Rows, and every policy against the first."""
+def _figures(scenario: str, of_policy: Mapping[str, Sequence[Part]]) -> tuple[list[Row], list[Compared], str]:
+    """Rows, every policy against the first, and why there are no intervals, "" where there are."""
     seeds = min(len(of) for of in of_policy.values())
     figured = {policy: [one.figures() for one in of] for policy, of in of_policy.items()}
     blocks = None if seeds >= SEEDS else Blocks(of_policy)
@@ -151,7 +152,7 @@ def _figures(scenario: str, of_policy: Mapping[str, Sequence[Part]]) -> tuple[li
                 "scenario": scenario, "policy": policy, "to": first, "figure": name, "difference": value,
                 "interval": [low, high], "better": better,
             })  # fmt: skip
-    return rows, compared
+    return rows, compared, "" if blocks is None else blocks.doubt()
 
 
 def over_seeds(each: Floats, logarithms: bool) -> tuple[float, tuple[float, float]]:
@@ -209,3 +210,8 @@ class Blocks:
         found = self.draw.interval(made)
         scale = len(self.ids) / self.runs if name == "failed" else 1.0
         return found.low * scale, found.high * scale
+
+    def doubt(self) -> str:
+        """Why there are no intervals; "" where there are."""
+        reason = self.draw.interval(self.figure(next(iter(self.parts)), "p50")).reason
+        return f"{reason.replace('record', 'simulate')}, or {SEEDS} seeds" if reason else ""

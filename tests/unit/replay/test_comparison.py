@@ -49,11 +49,11 @@ def test_a_file_is_compared_under_several_policies(hang: Path) -> None:
     assert turns["failed"] > 20 > adaptive["failed"]
     for row in made["rows"]:
         assert row["scenario"] == "hung"
-        low, high = row["intervals"]["p99"]
-        assert low <= row["p99"] <= high
+        assert row["intervals"]["p99"] == [None, None]  # one event fills a third of it: chance cannot be told
         assert row["attempts_per_request"] >= 1.0
+    assert "blocks of time: an interval needs at least 10" in made["warnings"][0]
     worse = next(c for c in made["compared"] if c["policy"] == "round_robin" and c["figure"] == "failed")
-    assert worse["to"] == "adaptive" and worse["better"] is False
+    assert worse["to"] == "adaptive" and worse["difference"] > 20
     assert set(made["series"]["latency"]) == {"adaptive", "round_robin", "clairvoyant"}
     assert made["series"]["weights"]["adaptive"]["of"] == "weight"
     assert made["series"]["weights"]["clairvoyant"]["of"] == "attempts"
@@ -102,6 +102,7 @@ def test_differences_are_paired_and_so_narrower_than_their_parts() -> None:
     low, high = one["interval"]
     first, second = made["rows"][0]["intervals"]["p50"]
     assert low is not None and high is not None and first is not None and second is not None
+    assert first <= made["rows"][0]["p50"] <= second
     assert high - low < 0.5 * (second - first)
 
 
