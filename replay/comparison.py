@@ -129,7 +129,8 @@ def _figures(scenario: str, of_policy: Mapping[str, Sequence[Part]]) -> tuple[li
     seeds = min(len(of) for of in of_policy.values())
     figured = {policy: [one.figures() for one in of] for policy, of in of_policy.items()}
     blocks = None if seeds >= SEEDS else Blocks(of_policy)
-    rows, compared = [], []
+    rows: list[Row] = []
+    compared: list[Compared] = []
     first = next(iter(of_policy))
     for policy, of in of_policy.items():
         values, spans = {}, {}
@@ -175,7 +176,7 @@ class Blocks:
         self.parts = of_policy
         first = next(iter(of_policy.values()))
         seconds = max(
-            block_seconds(one.due, one.seen > np.quantile(one.seen, 0.99), one.failed)
+            block_seconds(one.due, (one.seen > np.quantile(one.seen, 0.99)).astype(float), one.failed)
             for of in of_policy.values()
             for one in of
         )

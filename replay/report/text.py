@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from replay.report import words
 from replay.report.document import Document, Row
 
-SHOWN = ("p50", "p90", "p99", "mean")  # the other figures stand in the JSON, the CSV and the page
+SHOWN = ("p50", "p90", "p99", "p999")  # the other figures stand in the JSON, the CSV and the page
 MOVES = 8  # changes of state that are told; more of them fill the screen
 REASON = 240  # characters of a sentence
 
