@@ -93,6 +93,10 @@ def of(document: Any, where: str) -> Scenario:
     )
     if not reader.faults:
         _contradictions(reader, scenario)
+    if not reader.faults and isinstance(top.get("load"), Mapping) and "shape" in top["load"]:
+        from replay.shapes import asked_for
+
+        scenario = asked_for(reader, scenario, top["load"]["shape"])
     if reader.faults:
         raise ScenarioError("\n".join(reader.faults))
     return scenario
@@ -253,7 +257,7 @@ def _fault(reader: Reader, item: Any, place: str) -> Fault:
 
 
 def _load(reader: Reader, top: Mapping[str, Any]) -> Load:
-    given = reader.mapping(top["load"], "load", tuple(asdict(USUAL.load))) if "load" in top else {}
+    given = reader.mapping(top["load"], "load", (*asdict(USUAL.load), "shape")) if "load" in top else {}
     for flat, inner in (("rate", "rates"), ("rate_steps", "rates"), ("post_share", "post_share")):
         if flat in top and inner in given:
             reader.wrong(flat, f"load.{inner} says this already")
@@ -278,6 +282,8 @@ def _load(reader: Reader, top: Mapping[str, Any]) -> Load:
             break
     if posts is not None and (due is None or len(posts) != len(due)):
         reader.wrong("load.posts", f"{len(posts)} values for {len(due or ())} arrivals in load.due")
+    if "shape" in given and (due is not None or burst):
+        reader.wrong("load.shape", "load.due or load.burst says already how requests come")
     return Load(
         rates=rates,
         post_share=reader.number(holder, place, "post_share", USUAL.load.post_share, least=0.0, most=1.0),
