@@ -102,7 +102,7 @@ class Instance:
             return
         base = self.seconds(number)
         if self.busy < max(1, int(self.slots * now.share)):
-            self._serve(connection, base * now.slow)
+            self._serve(connection, base * now.slow, clock.monotonic())
         elif len(self.queue) < self.backlog:
             self.queue.append((connection, base))
         else:
@@ -117,15 +117,19 @@ class Instance:
         self.later.rotate(-1)
         return self.later[0]
 
-    def _serve(self, connection: Connection, seconds: float) -> None:
+    def _serve(self, connection: Connection, seconds: float, since: float) -> None:
+        """Takes a slot, `since` then. What the clock is late by is not added up along a queue."""
         self.busy += 1
-        asyncio.get_running_loop().call_later(seconds + self.stall(), self._finish, connection)
+        self._until(connection, since + seconds + self.stall())
 
-    def _finish(self, connection: Connection) -> None:
+    def _until(self, connection: Connection, end: float) -> None:
+        asyncio.get_running_loop().call_later(max(0.0, end - clock.monotonic()), self._finish, connection, end)
+
+    def _finish(self, connection: Connection, end: float) -> None:
         now = self.now()
         left = self.stall()
         if left > 0.0:  # the process stands still: nothing is answered before that ends
-            asyncio.get_running_loop().call_later(left, self._finish, connection)
+            self._until(connection, clock.monotonic() + left)
             return
         self.busy -= 1
         connection.answer(OK)
@@ -133,7 +137,7 @@ class Instance:
         while self.queue and self.busy < slots:
             following, base = self.queue.popleft()
             if not following.transport.is_closing():  # a client that went away is not served any more
-                self._serve(following, base * now.slow)
+                self._serve(following, base * now.slow, end)
 
 
 class Connection(asyncio.Protocol):

@@ -106,21 +106,21 @@ async def run(
 
 
 async def together(
-    scenario: Scenario, policies: Sequence[tuple[str, float]], seed: int, folder: Path, **more: Any
+    scenario: Scenario, policies: Sequence[tuple[str, float]], seed: int, folder: Path, first: int = 0, **more: Any
 ) -> list[Live]:
     """The same for several policies, each with its share of random picks: side by side, each with a fleet, a gateway
-    and a load of its own, all of which begin at the same moment.
+    and a load of its own, all of which begin at the same moment. Their places in the folder count from `first`.
     """
     async with AsyncExitStack() as stack:
         stages = [
             await stack.enter_async_context(Stage(scenario, policy, share, seed, _folder(folder, i, policy), more))
-            for i, (policy, share) in enumerate(policies)
+            for i, (policy, share) in enumerate(policies, first)
         ]
         await asyncio.gather(*(stage.gateway.deciding() for stage in stages))
         zero = str(clock.monotonic() + LEAD)
         await asyncio.gather(*(process.tell(zero) for stage in stages for process in (stage.fleet, stage.load)))
         await asyncio.gather(*(stage.load.line() for stage in stages))
-    return [left(scenario, side, seed, folder, i) for i, side in enumerate(policies)]
+    return [left(scenario, side, seed, folder, i) for i, side in enumerate(policies, first)]
 
 
 class Stage:

@@ -101,6 +101,7 @@ def fidelity(
     ] = "",
     seed: Annotated[int, typer.Option(help="Of the requests and their work; -1: each scenario's own.")] = -1,
     repeat: Annotated[bool, typer.Option(help="Run everything live twice, to see what life itself varies by.")] = False,
+    beside: Annotated[int, typer.Option(min=1, help="Gateways that run at a time.")] = 4,
     folder: Annotated[Path | None, typer.Option(help="Keep the live runs here.")] = None,
     judge: Annotated[bool, typer.Option(help="Run nothing live: judge what an earlier call left in --folder.")] = False,
     file: Annotated[Path | None, typer.Option("--file", "-o", help="Write the rows here, as JSON.")] = None,
@@ -124,7 +125,12 @@ def fidelity(
                 typer.echo(str(error), err=True)
                 raise typer.Exit(1) from None
             root = seed if seed >= 0 else None
-            _run(bench.live_runs(found, names, root, place, _aside, repeat=repeat, trace=from_trace))
+            if not bench.undisturbed():
+                _aside("no real-time scheduling (root, or CAP_SYS_NICE): other work on this machine counts too")
+            try:
+                _run(bench.live_runs(found, names, root, place, _aside, repeat=repeat, trace=from_trace, beside=beside))
+            finally:
+                bench.usual()
         result = bench.judge(place, _say)
     for line in bench.table(result):
         typer.echo(line)

@@ -16,9 +16,9 @@ from adaptive.arena.live import Live
 from adaptive.bench.likeness import PREDICTED, Figures, misses
 from replay.evaluation.attempts import EvaluationError, Seen, seen
 from replay.evaluation.beside import first_rows, targets
+from replay.evaluation.chances import NoDistribution
 from replay.evaluation.evaluate import Predicted, evaluate
 from replay.evaluation.naive import reassigned, weighted
-from replay.evaluation.target import NoDistribution
 from replay.policies import named
 from replay.trace import read
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from adaptive.balancer import Balancer
-from adaptive.types import Cluster, Endpoint, Member, Topology, first_snapshot
+from adaptive.types import Cluster, Endpoint, Mark, Member, Topology, first_snapshot
 from replay.evaluation.attempts import Floats, Seen
+from replay.evaluation.chances import NoDistribution
 from replay.evaluation.estimators import Logged, effective, ips, quantile, snips
 from replay.evaluation.fit import Fit
 from replay.evaluation.intervals import Resampling, block_ids, block_seconds
 from replay.evaluation.overlap import refusals
-from replay.evaluation.target import NoDistribution, decisions
+from replay.evaluation.target import decisions
 from replay.policies import Policy
 
 
@@ -55,7 +56,13 @@ def targets(seen: Seen, policy: Policy, seed: int) -> Floats:
         made.apply(snapshot)
         return made
 
-    return np.asarray(decisions(seen.rows, make, seed).target[first_rows(seen)])
+    first = first_rows(seen)
+    found = np.asarray(decisions(seen.rows, make, seed).target[first])
+    share = policy.settings.get("random", 0.0)
+    if share:
+        random_ones = (seen.rows["marks"][first] & int(Mark.REPEATABLE)) > 0
+        found[random_ones] = (1.0 - share) * found[random_ones] + share / found.shape[1]
+    return found
 
 
 def first_rows(seen: Seen) -> Any:

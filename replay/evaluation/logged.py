@@ -9,7 +9,7 @@ import numpy as np
 
 from replay.evaluation.attempts import Seen
 from replay.evaluation.beside import first_rows, targets
-from replay.evaluation.target import NoDistribution
+from replay.evaluation.chances import NoDistribution
 from replay.policies import POLICIES
 
 LIVE = ("adaptive", "least_request", "peak_ewma", "round_robin", "random")

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from adaptive import classify
 from adaptive.balancer import Balancer
 from adaptive.types import Cause, Mark, Snapshot
+from replay.evaluation.chances import chances, known
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,10 +27,6 @@ Rows = np.ndarray[Any, Any]
 
 # Memory of an instance's recent latency and failures, in completions: what a second holds at moderate load.
 RECENT = 20.0
-
-
-class NoDistribution(ValueError):
-    """A policy cannot say how likely its picks are; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +48,14 @@ def decisions(
 ) -> Decisions:
     """Replays rows of one cluster (OUTCOME_DTYPE, any order) into balancers that `make` builds, one for each worker.
 
-    `snapshots`: (seconds, snapshot), ascending. Raises NoDistribution for a policy without `distribution`.
+    `snapshots`: (seconds, snapshot), ascending. Raises NoDistribution for a policy whose chances are not known.
     """
     order = np.argsort(rows["sent_at"], kind="stable")
     rows = rows[order]
     workers = sorted({int(w) for w in rows["worker"]})
     balancers = {w: make(random.Random(f"{seed}/target/{w}")) for w in workers}
     for one in balancers.values():
-        if not hasattr(one, "distribution"):
-            raise NoDistribution(f"{type(one).__name__} does not say how likely each of its picks is")
+        known(one)
     first = balancers[workers[0]] if workers else make(random.Random(f"{seed}/target"))
     place = {lane.slot: i for i, lane in enumerate(first.lanes)}
     lane_of = np.array([place.get(int(s), -1) for s in rows["slot"]], np.int64)
@@ -99,7 +95,7 @@ def _replay(
                 balancer.share(
                     [sum(f[s] for w, f in flying.items() if w != worker[i]) for s in range(len(flying[worker[i]]))]
                 )
-            out[i] = balancer.distribution(at, repeatable[i], tuple(been))
+            out[i] = chances(balancer, at, repeatable[i], tuple(been))
             if attempts[request[i]] > 1:
                 been.append(slots[i])
             else:

@@ -11,7 +11,8 @@ import pytest
 from adaptive.lanes import Lane, Lanes
 from adaptive.telemetry.columns import OUTCOME_DTYPE
 from adaptive.types import Cause, Cluster, Endpoint, Mark, Member
-from replay.evaluation.target import NoDistribution, decisions, features
+from replay.evaluation.chances import NoDistribution
+from replay.evaluation.target import decisions, features
 
 SLOTS = (3, 5, 8)
 CLUSTER = Cluster("c", 0, tuple(Member(Endpoint("c", "127.0.0.1", 80 + s), s) for s in SLOTS))
