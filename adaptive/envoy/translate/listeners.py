@@ -32,7 +32,7 @@ TITLES = {
     504: "Gateway Timeout",
 }
 # Envoy answers 503 to what we and RFC 9110 (15.6.3) call a bad gateway: refused, reset, malformed.
-BAD_GATEWAY = ("UF", "UC", "UR", "UPE", "URX", "LR")
+BAD_GATEWAY = ("UF", "UC", "UR", "UPE")
 REPEATED = 1000  # the most that RE2 repeats a group
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
@@ -167,7 +167,7 @@ def _manager(config: Config, own: Listener, trusted: bool, quic: bool) -> Json:
         "stream_flush_timeout": seconds(timeouts.write),
         "drain_timeout": seconds(max(timeouts.drain, 0.001)),
         "proxy_100_continue": True,
-        "local_reply_config": _answers(),
+        "local_reply_config": _answers(limits.uri_bytes),
         "access_log": logs.requests(config),
     }
     if config.server.via:
@@ -186,21 +186,27 @@ def _http_filters(config: Config) -> list[Json]:
 
 def _bound_of_targets(size: int) -> Json:
     """Denies what is longer: no other filter looks at a target's length. `_answers` makes a 414 of it."""
-    thousands, rest = divmod(size, REPEATED)
-    regex = f"(?s:.){{{REPEATED}}}" * thousands + (f"(?s:.){{{rest}}}" if rest else "") + "(?s:.)+"
-    header = {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
     rules = {
         "action": "DENY",
-        "policies": {"too-long": {"permissions": [{"header": header}], "principals": [{"any": True}]}},
+        "policies": {"too-long": {"permissions": [{"header": _longer(size)}], "principals": [{"any": True}]}},
     }
     return extension("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", rules=rules)
 
 
-def _answers() -> Json:
+def _longer(size: int) -> Json:
+    """Matches targets longer than this."""
+    thousands, rest = divmod(size, REPEATED)
+    regex = f"(?s:.){{{REPEATED}}}" * thousands + (f"(?s:.){{{rest}}}" if rest else "") + "(?s:.)+"
+    return {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
+
+
+def _answers(uri_bytes: int) -> Json:
     """Answers of Envoy's own as problem documents (RFC 9457), with the statuses that ours have."""
     flags: Json = {"filter": {"response_flag_filter": {"flags": list(BAD_GATEWAY)}}, **_problem(502)}
-    denied: Json = {"filter": _status_is(403), "status_code": 414, **_problem(414)}
-    return {"mappers": [flags | {"status_code": 502}, denied, *(_mapper(status) for status in TITLES)]}
+    too_long = {"and_filter": {"filters": [_status_is(403), {"header_filter": {"header": _longer(uri_bytes)}}]}}
+    denied: Json = {"filter": too_long, "status_code": 414, **_problem(414)}
+    late: Json = {"filter": {"response_flag_filter": {"flags": ["UT"]}}, "status_code": 504, **_problem(504)}
+    return {"mappers": [late, flags | {"status_code": 502}, denied, *(_mapper(status) for status in TITLES)]}
 
 
 def _mapper(status: int) -> Json:

@@ -38,7 +38,14 @@ def config(port: int, admin: int, **rest: Any) -> dict[str, Any]:
 class Gateway:
     """The running command. Clusters with one endpoint (`alone`) or three (`trio`) are at hand for one test each."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any], origins: dict[str, list[Origin]] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        origins: dict[str, list[Origin]] | None = None,
+        data_plane: str = "embedded",
+    ) -> None:
+        self.data_plane = data_plane
         self.folder, self.settings = folder, settings
         self.port = int(str(settings["listen"][0]).rpartition(":")[2])
         self.admin = int(settings["admin"].rpartition(":")[2])
@@ -50,7 +57,7 @@ class Gateway:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "NO_COLOR": "1"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "adaptive.cli", "serve", "-c", str(self.path)],
+                [sys.executable, "-m", "adaptive.cli", "serve", "-c", str(self.path), "--data-plane", data_plane],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -99,7 +106,7 @@ class Gateway:
         raise AssertionError(f"not ready after {seconds:g} s ({status}):\n{self.text()}")
 
     def workers(self) -> list[int]:
-        """Process ids of its workers."""
+        """Process ids of its workers, or of its Envoy."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -108,7 +115,7 @@ class Gateway:
                     parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 except OSError:
                     continue
-                if parent == self.process.pid and b"worker" in words:
+                if parent == self.process.pid and (b"worker" in words or words[0].endswith(b"/envoy")):
                     found.append(int(entry.name))
         return found
 

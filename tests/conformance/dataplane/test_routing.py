@@ -78,11 +78,11 @@ def origin() -> Iterator[Origin]:
 
 
 @pytest.fixture(scope="module")
-def routed(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[Gateway]:
+def routed(tmp_path_factory: pytest.TempPathFactory, origin: Origin, data_plane: str) -> Iterator[Gateway]:
     """A gateway whose routes tell the origin their names."""
     routes = [{**route, "cluster": "all", "request_headers": {"set": {"x-route": route["name"]}}} for route in ROUTES]
     settings = config(free_port(), free_port(), clusters={"all": {"endpoints": [origin.address]}}, routes=routes)
-    gateway = Gateway(tmp_path_factory.mktemp("routed"), settings)
+    gateway = Gateway(tmp_path_factory.mktemp("routed"), settings, data_plane=data_plane)
     yield gateway
     assert gateway.stop() == 0
 

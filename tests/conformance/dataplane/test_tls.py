@@ -76,7 +76,7 @@ def origins(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def secured(
-    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, origins: dict[str, Origin]
+    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, origins: dict[str, Origin], data_plane: str
 ) -> Iterator[Gateway]:
     ca = {"ca": certificates.ca}
     tls = {
@@ -108,7 +108,7 @@ def secured(
             },
         }
     )
-    gateway = Gateway(tmp_path_factory.mktemp("secured"), settings)
+    gateway = Gateway(tmp_path_factory.mktemp("secured"), settings, data_plane=data_plane)
     yield gateway
     assert gateway.stop() == 0
 
