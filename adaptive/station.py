@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from adaptive import clock
+from adaptive.announcement import LIFETIME, READY, Announcement
 from adaptive.config.model import Config
 from adaptive.envoy import messages
 from adaptive.envoy.attempts import Attempts
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 # How often the board is looked at: a decision waits half of it on average. A look that finds nothing is two reads.
 LOOK = 0.005
 SHOW = 0.05  # how often live counts go to the board: twice a tick of the brain
-TELL = 1.0  # how often the supervisor is told how it goes, and Envoy asked what it dropped
+TELL = 0.25  # seconds; how often the supervisor is told how it goes, and Envoy asked what it dropped
 # Seconds that a new configuration may take to be in force everywhere before it is confirmed all the same: who has not
 # answered by then is slow, and will.
 TAKEN = 3.0
@@ -68,6 +69,8 @@ class Station:
         self.counters = Counters.attach(boot.counters_fd)
         self.row = self.counters.row(boot.index)
         self.attempts = Attempts(self._put, clock.wall() - clock.monotonic())
+        self.attempts.announced = self._announced
+        self._announcements: dict[int, tuple[Announcement, float]] = {}
         self.service = Service(self._known, self._entries)
         self.service.answered = self._answered
         self.delays = Durations()  # from a decision to an Envoy's ACK
@@ -270,6 +273,14 @@ class Station:
         for entry in message.http_logs.log_entry:
             self.attempts.take(entry, number, now)
 
+    def _announced(self, slot: int, said: Announcement) -> None:
+        """What an endpoint says of itself goes to the brain; the same again only when it is soon to lapse."""
+        now = clock.monotonic()
+        before, at = self._announcements.get(slot, (READY, now))
+        if said != before or now - at > LIFETIME / 3:
+            self._announcements[slot] = said, now
+            self._send({"type": "announced", "slot": slot, "share": said.share, "most": said.most})
+
     def _put(self, *fields: Any) -> bool:
         """A row into the ring, and what the counters count of it."""
         row = self.row
@@ -298,7 +309,7 @@ class Station:
 
     async def _tell_on(self) -> None:
         while True:
-            await asyncio.sleep(TELL / 4)
+            await asyncio.sleep(TELL)
             if self.admin:
                 await self._read_drops()
             self._send({"type": "elsewhere", **self.report()})

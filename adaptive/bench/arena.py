@@ -41,31 +41,40 @@ class Row:
         return cls(told["scenario"], told["n"], told["failed"], told["p50_ms"], told["p99_ms"], told["p999_ms"])
 
 
-async def compare(folder: Path, scenarios: Sequence[str], say: Callable[[str], None]) -> list[tuple[Row, Row]]:
-    """Runs the scenarios one by one; (ours, nginx's) of each. Raises NotStarted where the arena cannot be run."""
+async def compare(
+    folder: Path,
+    scenarios: Sequence[str],
+    say: Callable[[str], None],
+    data_plane: str = "embedded",
+    peer: str = "nginx",
+) -> list[tuple[Row, Row]]:
+    """Runs the scenarios one by one; (ours, the peer's) of each. Raises NotStarted where the arena cannot be run."""
     if not (folder / "arena.py").is_file():
         raise NotStarted(f"{folder} holds no arena.py")
     names = list(scenarios) or sorted(path.stem for path in (folder / "scenarios").glob("*.json"))
     found = []
     with TemporaryDirectory(prefix="adaptive-arena-") as scratch:
         for name in names:
-            files = [Path(scratch) / f"{name}-{who}.jsonl" for who in ("ours", "nginx")]
-            command = f"{sys.executable} -m adaptive.bench.arena {{port}} {{base}} {{n}} {{tmp}}"
+            files = [Path(scratch) / f"{name}-{who}.jsonl" for who in ("ours", peer)]
+            command = f"{sys.executable} -m adaptive.bench.arena {{port}} {{base}} {{n}} {{tmp}} {data_plane}"
             ours = ("--name", "adaptive", "--offset", str(OFFSET), "--cmd", command)
             await asyncio.gather(
                 _arena(folder, name, files[0], *ours),
-                _arena(folder, name, files[1], "--peer", "nginx"),
+                _arena(folder, name, files[1], "--peer", peer),
             )
             rows = tuple(Row.of(file.read_text(encoding="utf-8").splitlines()[-1]) for file in files)
             found.append((rows[0], rows[1]))
             say(line_of("adaptive", rows[0]))
-            say(line_of("nginx", rows[1]))
+            say(line_of(peer, rows[1]))
     return found
 
 
 async def _arena(folder: Path, scenario: str, out: Path, *more: str) -> None:
+    from adaptive.envoy import binary
+
     words = [str(folder / "arena.py"), "--scenarios", scenario, "--out", str(out), "--port", str(free_port()), *more]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment["ENVOY"] = binary.find() or "envoy"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *words,
@@ -106,7 +115,7 @@ def worse(ours: Row, theirs: Row) -> list[str]:
     return found
 
 
-def main(port: str, base: str, count: str, folder: str) -> None:
+def main(port: str, base: str, count: str, folder: str, data_plane: str = "embedded") -> None:
     """Becomes a gateway with the smallest configuration there is."""
     first = int(base)
     config = {
@@ -122,8 +131,10 @@ def main(port: str, base: str, count: str, folder: str) -> None:
     }
     path = Path(folder) / "gateway.yaml"
     path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-    os.execv(sys.executable, [sys.executable, "-m", "adaptive.cli", "serve", "-c", str(path)])
+    os.execv(
+        sys.executable, [sys.executable, "-m", "adaptive.cli", "serve", "-c", str(path), "--data-plane", data_plane]
+    )
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:6])

@@ -78,14 +78,17 @@ def soak(
 def arena(
     folder: Annotated[Path, typer.Argument(help="The arena: a folder with arena.py and scenarios/.")],
     scenarios: Annotated[str, typer.Option(help="Comma-separated; all of them unless given.")] = "",
+    data_plane: Annotated[str, typer.Option(help="Adaptive's: embedded or envoy.")] = "embedded",
+    peer: Annotated[str, typer.Option(help="Whom it is set beside: nginx, haproxy or envoy.")] = "nginx",
 ) -> None:
-    """A fleet with faults behind Adaptive and behind nginx, side by side; exit 1 where Adaptive is worse."""
+    """A fleet with faults behind Adaptive and behind another, side by side; exit 1 where Adaptive is worse."""
     from adaptive.bench import arena as bench
 
-    rows = _run(bench.compare(folder.resolve(), [name for name in scenarios.split(",") if name], _say))
+    wanted = [name for name in scenarios.split(",") if name]
+    rows = _run(bench.compare(folder.resolve(), wanted, _say, data_plane, peer))
     found = [text for ours, theirs in rows for text in bench.worse(ours, theirs)]
     for text in found:
-        typer.echo(f"worse than nginx: {text}")
+        typer.echo(f"worse than {peer}: {text}")
     if found:
         raise typer.Exit(1)
 

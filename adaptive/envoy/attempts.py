@@ -12,10 +12,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from adaptive import announcement
 from adaptive.config.model import Config
 from adaptive.config.topology import slot_key
 from adaptive.envoy.steering import Steering
-from adaptive.envoy.translate.logs import ENDPOINT, UNDER_WAY, WAIT
+from adaptive.envoy.translate.logs import ENDPOINT, LOAD, SAID, UNDER_WAY, WAIT
 from adaptive.envoy.translate.routes import REPEATABLE
 from adaptive.telemetry.load_report import load_report
 from adaptive.types import Cause, Mark
@@ -83,6 +84,7 @@ class Attempts:
 
     def __init__(self, put: Callable[..., bool], offset: float) -> None:
         self.put = put
+        self.announced: Callable[[int, announcement.Announcement], None] = lambda slot, said: None
         self.offset = offset  # wall clock less monotonic, seconds
         self.seen = 0
         self.twice = 0
@@ -173,7 +175,7 @@ class Attempts:
             if _is_last(found, status, again, number, route):
                 marks |= _FINAL
         headers = response.response_headers
-        cpu, app = load_report(value.encode() for value in headers.values()) if headers else (_NAN, _NAN)
+        cpu, app = self._reported(to, headers) if headers else (_NAN, _NAN)
         busy = to.at_once * math.exp((to.told_at - now) / BUSY) if to.told_at else 0.0
         to.at_once, to.told_at = busy + seconds / BUSY, now
         version, propensity = self._picked(to.name, to.slot, sent_at)
@@ -200,6 +202,12 @@ class Attempts:
             marks,
             worker,
         )
+
+    def _reported(self, to: Endpoint, headers: Any) -> tuple[float, float]:
+        """What the endpoint reports of its load; what it announces of itself is told on at once."""
+        if (said := headers.get(SAID)) is not None and (announced := announcement.parse(said)) is not None:
+            self.announced(to.slot, announced)
+        return load_report([headers[LOAD].encode()]) if LOAD in headers else (_NAN, _NAN)
 
     def _cause(self, common: Any, status: int, since: float, route: Route | None, number: int) -> Cause:
         """How an attempt ended; `since` is the time since the request's first attempt began."""

@@ -142,6 +142,8 @@ class Supervisor:
         """(body, content type) of the metrics, for an Accept header; rendered in a thread."""
         answer = await self.fleet.ask("report", ANSWER)
         self._metrics.brain(answer["report"] if answer is not None else None)
+        if self.elsewhere is not None:
+            self._metrics.elsewhere(self.elsewhere.report())
         self._metrics.supervisor(self._facts())
         return await asyncio.to_thread(self._metrics.render, accept)
 

@@ -10,7 +10,7 @@ recording   the format of those files, and reading them
 access_log  one JSON line a request, in the worker
 load_report an endpoint's own report of its load, from its header
 durations   a histogram inside one process
-metrics     all of it as Prometheus text, in the supervisor; brain_metrics and families help it
+metrics     all of it as Prometheus text, in the supervisor; brain_metrics, envoy_metrics and families help it
 
 A worker imports shared, ring, board, counters and access_log only: none of them loads numpy.
 """

@@ -19,7 +19,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from adaptive.telemetry import brain_metrics
+from adaptive.telemetry import brain_metrics, envoy_metrics
 from adaptive.telemetry.brain_metrics import Report
 from adaptive.telemetry.counters import BLOCK, BOUNDS, COUNTERS, DURATION_SUM, DURATIONS, REQUESTS, Counters
 from adaptive.telemetry.families import OTHER, Families
@@ -70,6 +70,7 @@ class Metrics(Collector):
         self._endpoints = endpoints
         self._epoch = _Epoch((), [[0] * BLOCK for _ in range(counters.routes + 2)], {})
         self._report: Report | None = None
+        self._elsewhere: Report | None = None
         self._facts = Facts()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -87,6 +88,10 @@ class Metrics(Collector):
     def brain(self, report: Report | None) -> None:
         """The brain's last report; None: there is no brain, and what it measures is left out."""
         self._report = report
+
+    def elsewhere(self, report: Report) -> None:
+        """What is known of another data plane in the place of our workers."""
+        self._elsewhere = report
 
     def supervisor(self, facts: Facts) -> None:
         """The supervisor's own state."""
@@ -108,6 +113,8 @@ class Metrics(Collector):
         out.gauge("brain_reporting", "1 while the brain answers.", self._report is not None)
         if self._report is not None:
             brain_metrics.add(out, self._report, self._endpoints)
+        if self._elsewhere is not None:
+            envoy_metrics.add(out, self._elsewhere)
         yield from out
 
     def _workers(self, out: Families) -> None:

@@ -14,8 +14,9 @@ ENDPOINT, WAIT, FRESH = "e", "w", "c"  # tags: the endpoint's stable name, ms un
 # How often an attempt under way is told of. Shorter than most time-outs, and longer than most attempts, which therefore
 # cost one entry each.
 UNDER_WAY = 0.25
-# Response headers that the brain reads: an endpoint's own report of its load, and its plea to wait.
-REPORTED = ("endpoint-load-metrics",)
+# Response headers that the brain reads: an endpoint's own report of its load, and what it says of itself.
+LOAD, SAID = "endpoint-load-metrics", "endpoint-announcement"
+REPORTED = (LOAD, SAID)
 _GRPC = "envoy.extensions.access_loggers.grpc.v3"
 
 

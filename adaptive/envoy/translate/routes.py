@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from adaptive.config.model import Config, HeaderChanges, RouteConfig
+from adaptive.envoy.translate.logs import REPORTED
 from adaptive.envoy.translate.words import Json, extension, literal, seconds
 
 NAME = "routes"
@@ -43,7 +44,7 @@ def configuration(config: Config, attempt_timeouts: dict[str, float] | None = No
         "ignore_port_in_host_matching": True,
         "request_headers_to_add": [_added("x-forwarded-host", "%REQ(:AUTHORITY)%", "ADD_IF_ABSENT")],
         "request_headers_to_remove": list(INTERNAL),
-        "response_headers_to_remove": ["endpoint-load-metrics"],
+        "response_headers_to_remove": list(REPORTED),
     }
 
 

@@ -83,7 +83,7 @@ TABLE: tuple[Difference, ...] = (
     ),
     Difference(
         "a malformed response is 502",
-        "its own parser forgives versions, statuses of four digits, bare LF, folded lines and a 101 that nobody asked for",
+        "its own parser forgives versions, statuses of four digits, bare LF, folded lines, and a 101 unasked for",
         (
             *_each(_RUBBISH, "status_of_four_digits", "another_version", "bare_lf", "folded", "unasked_upgrade"),
             "test_a_body_that_ends_with_a_reset_is_not_taken_for_whole",

@@ -1,0 +1,207 @@
+"""Entries of Envoy's access log become the Outcomes that the embedded data plane would have written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import yaml
+
+from adaptive.config.load import parse
+from adaptive.config.topology import assign_slots
+from adaptive.envoy.attempts import FORGOTTEN, Attempts
+from adaptive.envoy.steering import Steering
+from adaptive.types import OUTCOME_FIELDS, Cause, Mark, Outcome
+from tests import envoys
+
+envoys.require()
+
+from adaptive.envoy import messages  # noqa: E402
+
+CONFIG = parse(
+    yaml.safe_dump(
+        {
+            "listen": ["127.0.0.1:8080"],
+            "clusters": {"all": {"endpoints": ["127.0.0.1:1", "127.0.0.1:2"]}},
+            "routes": [{"name": "r", "cluster": "all", "timeout": "2s", "retries": 2}],
+        }
+    )
+)
+WALL = 1_000_000.0  # between the two clocks
+NOW = 100.0
+
+
+class Taken:
+    """A reader, and the rows that it wrote."""
+
+    def __init__(self) -> None:
+        self.rows: list[Outcome] = []
+        self.attempts = Attempts(self.put, WALL)
+        slots = assign_slots(CONFIG, {})
+        steering = Steering(CONFIG, slots, 1)
+        steering.first(None, 0.0)
+        self.attempts.configure(CONFIG, slots, steering)
+
+    def put(self, *fields: Any) -> bool:
+        assert len(fields) == len(OUTCOME_FIELDS)
+        self.rows.append(Outcome(*fields))
+        return True
+
+    def take(self, **fields: Any) -> Outcome | None:
+        before = len(self.rows)
+        self.attempts.take(entry(**fields), 3, NOW)
+        return self.rows[-1] if len(self.rows) > before else None
+
+
+def entry(
+    at: float = 10.0,
+    seconds: float = 0.03,
+    status: int = 200,
+    flags: tuple[str, ...] = (),
+    endpoint: str = "all|127.0.0.1:2",
+    method: int = 1,
+    request: str = "q",
+    kind: int = 9,
+    reason: str = "",
+    first: float = 0.0,
+    headers: dict[str, str] | None = None,
+) -> Any:
+    made = messages.message("envoy.data.accesslog.v3.HTTPAccessLogEntry")()
+    common = made.common_properties
+    wall = WALL + at
+    common.start_time.seconds, common.start_time.nanos = int(wall), round((wall % 1) * 1e9)
+    common.duration.seconds, common.duration.nanos = int(seconds), round((seconds % 1) * 1e9)
+    common.time_to_first_upstream_rx_byte.nanos = round(first * 1e9)
+    common.route_name, common.upstream_cluster, common.access_log_type = "r", "all", kind
+    common.upstream_transport_failure_reason = reason
+    if endpoint:
+        common.custom_tags["e"] = endpoint
+    common.custom_tags["w"] = "2"
+    for flag in flags:
+        setattr(common.response_flags, flag, True)
+    made.request.request_method, made.request.request_id = method, request
+    if status:
+        made.response.response_code.value = status
+    for name, value in (headers or {}).items():
+        made.response.response_headers[name] = value
+    return made
+
+
+def test_an_attempt_is_a_row() -> None:
+    row = Taken().take(first=0.02, headers={"endpoint-load-metrics": "TEXT cpu_utilization=0.5"})
+    assert row is not None
+    assert (row.slot, row.cluster, row.route, row.status, row.attempt, row.worker) == (1, 0, 0, 200, 1, 3)
+    assert row.sent_at == pytest.approx(10.0)
+    assert row.first_byte == pytest.approx(10.02)
+    assert row.done == pytest.approx(10.03)
+    assert row.cause == Cause.RESPONSE
+    assert row.marks == Mark.REPEATABLE | Mark.FINAL
+    assert row.load_cpu == 0.5
+    assert math.isnan(row.load_app)
+    assert row.propensity == 0.5
+    assert row.connect == pytest.approx(0.002)
+
+
+CAUSES = [
+    ({"status": 503}, Cause.RESPONSE, False),
+    ({"status": 101}, Cause.UPGRADED, False),
+    ({"status": 0, "flags": ("upstream_connection_termination",)}, Cause.RESET, False),
+    ({"status": 200, "flags": ("upstream_connection_termination",)}, Cause.RESET_BODY, False),
+    ({"status": 200, "flags": ("upstream_protocol_error",)}, Cause.RESET_BODY, False),
+    ({"status": 0, "flags": ("upstream_protocol_error",)}, Cause.PROTOCOL_ERROR, False),
+    ({"status": 0, "flags": ("upstream_remote_reset",)}, Cause.RESET, False),
+    ({"status": 0, "flags": ("upstream_overflow",)}, Cause.OVERFLOW, False),
+    (
+        {"status": 0, "flags": ("upstream_connection_failure",), "reason": "delayed connect error: Connection refused"},
+        Cause.CONNECT_REFUSED,
+        False,
+    ),
+    (
+        {"status": 0, "flags": ("upstream_connection_failure",), "reason": "connection timeout"},
+        Cause.CONNECT_TIMEOUT,
+        False,
+    ),
+    ({"status": 0, "flags": ("upstream_connection_failure",), "reason": "TLS_error"}, Cause.CONNECT_FAILED, False),
+    ({"status": 0, "flags": ("upstream_request_timeout",)}, Cause.TIMEOUT_ATTEMPT, True),
+    ({"status": 0, "seconds": 1.99}, Cause.TIMEOUT_ROUTE, True),
+    ({"status": 0, "flags": ("downstream_connection_termination",)}, Cause.CLIENT_GONE, True),
+    ({"status": 0, "seconds": 0.3}, Cause.CLIENT_GONE, True),
+    ({"status": 200, "flags": ("upstream_request_timeout",)}, Cause.RESPONSE, False),
+]
+
+
+@pytest.mark.parametrize(("fields", "cause", "censored"), CAUSES)
+def test_how_it_ended_is_its_cause(fields: dict[str, Any], cause: Cause, censored: bool) -> None:
+    row = Taken().take(**fields)
+    assert row is not None
+    assert Cause(row.cause) is cause
+    assert bool(row.marks & Mark.CENSORED) is censored
+
+
+def test_attempts_of_one_request_are_counted_and_the_last_is_final() -> None:
+    taken = Taken()
+    rows = [taken.take(at=10 + n / 10, status=status) for n, status in enumerate((503, 503, 503))]
+    assert [(row.attempt, bool(row.marks & Mark.FINAL)) for row in rows if row] == [(1, False), (2, False), (3, True)]
+    assert len({row.request for row in rows if row}) == 1
+
+
+def test_a_post_that_failed_is_final_for_it_is_not_sent_again() -> None:
+    row = Taken().take(method=3, status=0, flags=("upstream_connection_termination",))
+    assert row is not None
+    assert row.marks == Mark.FINAL
+
+
+def test_what_is_told_twice_is_taken_once() -> None:
+    taken = Taken()
+    assert taken.take() is not None
+    assert taken.take() is None
+    assert taken.attempts.twice == 1
+
+
+def test_entries_may_come_in_any_order() -> None:
+    taken = Taken()
+    rows = [taken.take(at=at, request=f"q{at}") for at in (12.0, 10.0, 11.0)]
+    assert [round(row.sent_at) for row in rows if row] == [12, 10, 11]
+
+
+def test_an_attempt_under_way_is_waited_for_until_it_ends_or_is_forgotten() -> None:
+    taken = Taken()
+    assert taken.take(at=99.0, kind=8) is None
+    assert taken.attempts.live(NOW) == ({1: 1}, {1: pytest.approx(99.0)})
+    taken.take(at=99.0, seconds=0.9)
+    assert taken.attempts.live(NOW)[1] == {}
+    taken.take(at=99.5, kind=8, request="other")
+    assert taken.attempts.live(NOW + 2 * FORGOTTEN)[1] == {}
+
+
+def test_a_stranger_is_counted_and_the_rest_goes_on() -> None:
+    taken = Taken()
+    assert taken.take(endpoint="gone|127.0.0.1:9") is None
+    assert taken.take(endpoint="") is None
+    assert taken.attempts.unknown == {"gone|127.0.0.1:9": 1, "all": 1}
+    assert taken.take() is not None
+
+
+def test_a_clock_ahead_of_ours_does_not_end_an_attempt_in_the_future() -> None:
+    taken = Taken()
+    row = taken.take(at=NOW + 5)
+    assert row is not None
+    assert row.done == pytest.approx(NOW)
+    assert taken.attempts.early == 1
+
+
+def test_what_an_endpoint_announces_is_told_on() -> None:
+    taken = Taken()
+    told: list[Any] = []
+    taken.attempts.announced = lambda slot, said: told.append((slot, said.share))
+    taken.take(headers={"endpoint-announcement": "drain"})
+    assert told == [(1, 0.0)]
+
+
+def test_how_busy_an_endpoint_is_follows_from_how_long_attempts_take() -> None:
+    """Little's law: 40 attempts of a quarter of a second each within a second are ten at once."""
+    taken = Taken()
+    for n in range(400):
+        taken.attempts.take(entry(at=10 + n / 40, seconds=0.25, request=str(n)), 0, 10.25 + n / 40)
+    assert 8 <= taken.rows[-1].in_flight <= 11
