@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from adaptive.bench.command import app as bench_app
+from adaptive.commands.envoy import app as envoy_app
 from adaptive.commands.evaluate import evaluate
 from adaptive.commands.events import app as events_app
 from adaptive.commands.importing import import_log
@@ -40,6 +41,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 app.add_typer(events_app, name="events")
 app.add_typer(models_app, name="models")
+app.add_typer(envoy_app, name="envoy")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")]
 DataPlane = Annotated[
