@@ -37,10 +37,10 @@ from adaptive.types import (
     Topology,
     TrustChanged,
 )
+from models import default
 from models.columns import Observed, Peers
 from models.labels import Evidence
 from models.learner import Learner
-from models.online import OnlinePredictor
 from models.predictor import Pair, Predictor, paired
 
 HEARTBEAT = 1.0  # seconds
@@ -78,8 +78,8 @@ class Settings:
 
 
 class Controller:
-    """The brain's decisions. `predictor` None means an untaught one, where the settings enable the model; one alone
-    sees nothing coming, a Pair does.
+    """The brain's decisions. `predictor` None means the one that ships, where the settings enable the model; one
+    alone sees nothing coming, a Pair does.
     """
 
     steers: type[Steering] = Steering
@@ -97,7 +97,7 @@ class Controller:
         self.rows = 0  # outcomes seen by the last tick: a tick with nothing new has nothing to decide
         self.learner: Learner | None = None
         if self.settings.enabled:
-            made = predictor if predictor is not None else OnlinePredictor(seed=self.settings.seed)
+            made = predictor if predictor is not None else default.pair(self.settings.seed)
             self.learner = Learner(paired(made), self.settings.horizon)
         self._lay_out(topology, 0.0)
 

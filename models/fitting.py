@@ -20,7 +20,7 @@ from models.trust import log_loss
 
 TREES, LEAVES, DEPTH = 48, 16, 5  # what 100 rows are asked of in half a millisecond
 RATE = 0.12
-LEAST_LEAF = 150  # rows in a leaf, half a minute of some endpoint: fewer are one episode learned by heart
+LEAST_LEAF = 60  # rows in a leaf, half a minute of an endpoint: fewer are one episode learned by heart
 MOST_BINS = 64  # 255 gain nothing and take three times as long
 HELD = 0.35  # share of the runs that the mix and the calibration are fitted to
 MOST_ROWS = 400_000  # of one fit

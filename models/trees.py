@@ -43,7 +43,7 @@ class Trees:
         for _ in range(self.depth):
             right = flat.take(start + self.feature.take(at)) > self.threshold.take(at)
             at = self.child.take(at) + right
-        found: Floats = self.value.take(at).reshape(rows, -1).sum(axis=1) + self.base
+        found: Floats = self.value.take(at).reshape(rows, len(self.roots)).sum(axis=1) + self.base
         found[np.isnan(features).any(axis=1)] = np.nan
         return found
 

@@ -10,6 +10,7 @@ A Controller watches and moves nobody, so that every label is there; or it acts,
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from adaptive.controller import Controller, Settings
 from adaptive.policy.steering import Steering
 from adaptive.types import Health, Moved, Topology
 from models.columns import Floats
+from models.detectors import LEAST_SHARE, threshold
 from models.features import COUNT
 from models.fitting import Rows
 from models.foresight import Foresight
@@ -28,6 +30,7 @@ from models.labels import Batch, Ledger
 from models.predictor import AHEAD, Pair, Predictor
 from replay.policies import named
 from replay.scenario import Clients, Fault, Instance, Load, Scenario, Service
+from replay.simulator.brain import TICK
 from replay.simulator.simulation import Simulation, cluster_of
 from replay.troubles import fault
 
@@ -47,6 +50,9 @@ class Trouble:
     kind: str
     start: float
     end: float
+    divergence: float = (
+        0.0  # Kullback-Leibler, nats an attempt, of an abrupt change; 0 where an attempt does not show it
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class Episode:
     ahead_weight: Floats
     said: Floats  # (rows, 2) what the serving pair said
     moved: Sequence[Moved]
+    detected: Sequence[float]  # by trouble: attempts from its start to a detector's alarm; NaN: none
+    alarms: int  # of detectors, at endpoints with nothing wrong
     requests: int
     hours: float  # instance-hours
 
@@ -98,16 +106,16 @@ def _between(low: float, high: float, u: float) -> float:
 def _troubles(kind: str, u: float, start: float, end: float, mean: float, rng: random.Random) -> list[Fault]:
     """The faults of one instance. `u` is the severity, 0 the mildest."""
     if kind == "leak":
-        tau = _between(60.0, 12.0, u)
+        tau = _between(45.0, 18.0, u)
         pauses = fault("gc", start, end, pause_ms=_between(50, 300, u), period=5.0, grow=1.0)
         return [fault("leak", start, end, tau=tau), pauses]
     if kind == "pauses":
         period = rng.uniform(3.0, 6.0)
-        return [fault("gc", start, end, pause_ms=_between(800, 2500, u), period=period, grow=1.0)]
+        return [fault("gc", start, end, pause_ms=_between(900, 2500, u), period=period, grow=1.0)]
     if kind == "creeping":
-        return [fault("ramp_errors", start, end, p=_between(0.12, 0.6, u), seconds=mean * rng.uniform(0.3, 1.2))]
+        return [fault("ramp_errors", start, end, p=_between(0.1, 0.3, u), seconds=mean * rng.uniform(0.3, 1.2))]
     if kind == "antagonist":
-        return [fault("ramp_slow", start, end, factor=_between(4.5, 12.0, u))]
+        return [fault("ramp_slow", start, end, factor=_between(4.5, 9.0, u))]
     if kind == "slow":
         return [fault("slow", start, end, factor=_between(3.5, 12.0, u))]
     if kind == "errors":
@@ -123,6 +131,16 @@ def _troubles(kind: str, u: float, start: float, end: float, mean: float, rng: r
     if kind == "gray_slow":
         return [fault("slow", start, end, factor=_between(1.2, 2.5, u))]
     return []
+
+
+def divergence(kind: str, made: Fault, spread: float) -> float:
+    """Nats by which one attempt tells the change from none, at the share that a healthy endpoint is taken to fail."""
+    if kind in ("slow", "gray_slow"):
+        return math.log(made.values["factor"]) ** 2 / (2 * spread**2)
+    if kind in ("errors", "gray_errors", "crash"):
+        p, q = min(made.values.get("p", 1.0), 1 - 1e-9), LEAST_SHARE
+        return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+    return 0.0
 
 
 def fleet(kind: str, seed: int, held_out: bool = False, n: int = 0, seconds: float = SECONDS) -> Scenario:
@@ -143,12 +161,14 @@ def fleet(kind: str, seed: int, held_out: bool = False, n: int = 0, seconds: flo
     troubles: list[Trouble] = []
     if kind not in CALM:
         u = _severity(rng, held_out)
-        start = rng.uniform(0.25, 0.4) * seconds
-        end = start + rng.uniform(0.4, 0.5) * seconds
+        # What can be foreseen takes half a minute and more to come, as leaks do.
+        slow = kind in FORECASTABLE
+        start = (rng.uniform(0.2, 0.3) if slow else rng.uniform(0.25, 0.4)) * seconds
+        end = start + (0.62 if slow else rng.uniform(0.4, 0.5)) * seconds
         for slot in rng.sample(range(n), 1 if n < 8 else rng.choice((1, 2))):
             made = _troubles(kind, u, start, end, mean, rng)
             faults[slot] += made
-            troubles.append(Trouble(slot, kind, start, made[0].end))
+            troubles.append(Trouble(slot, kind, start, made[0].end, divergence(kind, made[0], spread)))
     rates, work, stalls = _habits(kind, n, seconds, mean, faults, rng)
     capacity = sum(4 / (mean * speed) for speed in speeds)
     return Scenario(
@@ -195,7 +215,34 @@ class _Notes:
         self.rows: list[tuple[float, Floats, Floats, Floats]] = []
         self.short: list[Batch] = []
         self.long: list[Batch] = []
+        self.troubles: Sequence[Trouble] = sim.scenario.notes.get("troubles", ())
+        self.onset = [math.nan] * len(self.troubles)  # attempts at the start of each
+        self.detected = [math.nan] * len(self.troubles)
+        n = len(sim.instances)
+        self.above, self.alarms = np.zeros(n, dtype=bool), 0
         sim.at(EVERY + 0.001, self.look, None)
+        sim.at(TICK + 0.0005, self.listen, None)
+
+    def listen(self, _: object) -> None:
+        """After every tick, the detectors: the threshold is that of ALARM_HOURS at the endpoint's own rate."""
+        sim, at = self.sim, self.sim.now
+        sim.at(at + TICK, self.listen, None)
+        controller = sim.brains[0].controller
+        if controller.evidence is None or controller.learner is None:
+            return
+        attempts = controller.evidence.attempts
+        level = np.array([threshold(float(count) / at) for count in attempts])
+        above = controller.learner.past.nats.max(axis=0) >= level
+        ill = np.zeros(len(above), dtype=bool)
+        for i, trouble in enumerate(self.troubles):
+            if at >= trouble.start:
+                ill[trouble.slot] = True
+                if math.isnan(self.onset[i]):
+                    self.onset[i] = float(attempts[trouble.slot])
+                if above[trouble.slot] and math.isnan(self.detected[i]) and at < trouble.end:
+                    self.detected[i] = float(attempts[trouble.slot]) - self.onset[i]
+        self.alarms += int((above & ~self.above & ~ill).sum())
+        self.above = above
 
     def look(self, _: object) -> None:
         """One look, just after a tick."""
@@ -240,7 +287,8 @@ class _Notes:
         moved = [command for _, command in self.sim.moves if isinstance(command, Moved)]
         return Episode(
             kind, seed, scenario.notes["troubles"], at[keep], slot[keep], features[keep].astype(np.float32), rule,
-            columns[0], columns[1], columns[2], columns[3], said, moved, requests, n * scenario.seconds / 3600.0,
+            columns[0], columns[1], columns[2], columns[3], said, moved, self.detected, self.alarms, requests,
+            n * scenario.seconds / 3600.0,
         )  # fmt: skip
 
 

@@ -162,6 +162,49 @@ def causalsim(
         raise typer.Exit(1)
 
 
+@app.command()
+def prediction(
+    fleets: Annotated[int, typer.Option(min=2, help="Of each forecastable kind; half as many of the others.")] = 8,
+    calm: Annotated[int, typer.Option(min=0, help="Large fleets of each kind with nothing wrong; 0: none.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="The first of the held-out seeds.")] = 0,
+) -> None:
+    """How well the shipped model foresees failures on held-out fleets; false ejections; what it costs."""
+    from adaptive.bench import prediction as bench
+
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    inference, whole = bench.cost()
+    _say(f"CPU per endpoint and tick at {bench.ENDPOINTS} endpoints: {inference:.1f} µs, of the whole tick {whole:.1f}")
+    for line in bench.table(bench.episodes(fleets, seed, tell), seed):
+        _say(line)
+    if calm:
+        for line in bench.false_moves(calm, seed, tell):
+            _say(line)
+
+
+@app.command()
+def teach(
+    folder: Annotated[Path, typer.Argument(help="Where the version is written.", metavar="FOLDER")],
+    fleets: Annotated[int, typer.Option(min=4, help="Of each forecastable kind; others in proportion.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="The first of the seeds.")] = 0,
+) -> None:
+    """Train the model that ships, on simulated fleets alone, and write it as a version of the store's form."""
+    from adaptive import clock
+    from adaptive.cli import Failure
+    from models.fitting import NotFitted
+    from models.saved import StoreError
+    from replay import teaching
+
+    try:
+        found = teaching.gather(fleets, seed, lambda line: typer.echo(line, err=True))
+        pair = teaching.teach(found, seed)
+        command = f"adaptive bench teach FOLDER --fleets {fleets} --seed {seed}"
+        _say(teaching.keep(pair, found, folder, seed, command, clock.wall()))
+    except (NotFitted, StoreError) as error:
+        raise Failure(str(error)) from None
+
+
 T = TypeVar("T")
 
 

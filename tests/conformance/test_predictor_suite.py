@@ -10,9 +10,14 @@ import pytest
 from models.features import COUNT, SCHEMA
 from models.online import OnlinePredictor
 from models.predictor import Predictor, Silent
+from models.sequential import Sequential
+from tests.unit.models import made
 
 PREDICTORS: dict[str, Callable[[], Predictor]] = {
     "online": lambda: OnlinePredictor(seed=3),
+    "failure_cusum": lambda: Sequential("failure_nats"),
+    "slow_cusum": lambda: Sequential("slow_nats"),
+    "combined": lambda: made.pair().soon,
     "silent": lambda: Silent(SCHEMA),
 }
 
@@ -47,7 +52,7 @@ def test_probabilities_are_between_zero_and_one_or_nan(make: Callable[[], Predic
 
 
 def test_it_abstains_from_rows_with_nan_and_only_from_these(make: Callable[[], Predictor]) -> None:
-    features = some(4)
+    features = some(4) / 10
     whole = make().predict(features)
     features[2, 5] = np.nan
     said = make().predict(features)

@@ -1,0 +1,174 @@
+"""How good predictions were on episodes that nothing was tuned on, beside the rules that they have to beat.
+
+Average precision is the area under precision and recall. Intervals draw whole episodes anew (cluster bootstrap, 90 %),
+for the rows of one fleet are no independent witnesses. Where the model abstains, the rule speaks, as it does live.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models import detectors
+from models.columns import Floats
+from models.detectors import lorden
+from models.features import NAMES
+from replay.episodes import ABRUPT, FORECASTABLE, Episode
+
+DRAWS = 200
+LEAD = 10.0  # seconds before the first breach
+PRECISION = 0.9
+LOOKS = 2  # at least so many make a forecast
+# What an operator could alert on by itself.
+RULES = (
+    "failures_1s", "failures_5s", "failures_30s", "latency_peers_1s", "latency_peers_5s", "tail_peers_5s", "oldest",
+    "streak", "checks_failed", "in_flight_peers", "failure_nats", "slow_nats",
+)  # fmt: skip
+
+
+class Figure(NamedTuple):
+    """A value with its 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def average_precision(labels: Floats, scores: Floats) -> float:
+    """Area under precision and recall, ties together; NaN without a positive."""
+    order = np.argsort(-scores, kind="stable")
+    hits, ranked = labels[order], scores[order]
+    if hits.sum() == 0:
+        return math.nan
+    last = np.append(np.diff(ranked) != 0, True)
+    found = np.cumsum(hits)[last]
+    precision = found / (np.flatnonzero(last) + 1)
+    return float((np.diff(np.append(0.0, found)) * precision).sum() / hits.sum())
+
+
+def columns(episodes: Sequence[Episode], horizon: str) -> list[tuple[Floats, dict[str, Floats]]]:
+    """Labels of each episode, and what the model and every rule said of the same rows."""
+    found = []
+    for e in episodes:
+        label = getattr(e, horizon)
+        known = ~np.isnan(label)
+        said = e.said[:, 0 if horizon == "soon" else 1]
+        scores = {"model": np.where(np.isnan(said), e.rule, said)[known], "suspicion": e.rule[known]}
+        scores |= {name: e.features[known, NAMES.index(name)].astype(np.float64) for name in RULES}
+        found.append((label[known], scores))
+    return found
+
+
+def precisions(episodes: Sequence[Episode], horizon: str, rng: np.random.Generator) -> dict[str, Figure]:
+    """Average precision of the model ("model"), of every rule, and by how much it beats the best one ("above")."""
+    parts = columns(episodes, horizon)
+    names = list(parts[0][1])
+
+    def one(chosen: Sequence[int]) -> dict[str, float]:
+        labels = np.concatenate([parts[i][0] for i in chosen])
+        return {n: average_precision(labels, np.concatenate([parts[i][1][n] for i in chosen])) for n in names}
+
+    whole = one(range(len(parts)))
+    best = max((n for n in names if n != "model"), key=lambda n: whole[n])
+    few = ["model", best]
+    drawn: list[tuple[float, float]] = []
+    for _ in range(DRAWS):
+        chosen = rng.integers(0, len(parts), len(parts)).tolist()
+        labels = np.concatenate([parts[i][0] for i in chosen])
+        a, b = (average_precision(labels, np.concatenate([parts[i][1][n] for i in chosen])) for n in few)
+        if not math.isnan(a):
+            drawn.append((a, b))
+    table = np.array(drawn)
+    found = {n: Figure(whole[n], math.nan, math.nan) for n in names}
+    found["model"] = _figure(whole["model"], table[:, 0])
+    found[best] = _figure(whole[best], table[:, 1])
+    found["above"] = _figure(whole["model"] - whole[best], table[:, 0] - table[:, 1])
+    return found
+
+
+def _figure(value: float, drawn: Floats) -> Figure:
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    return Figure(value, float(low), float(high))
+
+
+def threshold(episodes: Sequence[Episode]) -> float:
+    """The lowest score of the long horizon at which PRECISION of its rows breach; above 1 where none is."""
+    label = np.concatenate([e.ahead for e in episodes])
+    said = np.concatenate([e.said[:, 1] for e in episodes])
+    known = ~np.isnan(label) & ~np.isnan(said)
+    order = np.argsort(-said[known])
+    precision = np.cumsum(label[known][order]) / np.arange(1, known.sum() + 1)
+    good = np.flatnonzero(precision >= PRECISION)
+    return float(said[known][order][good[-1]]) if len(good) else 2.0
+
+
+class Foreseen(NamedTuple):
+    """Of the episodes' ill endpoints that breached: how many were foreseen LEAD seconds before, and how precisely."""
+
+    breached: int
+    possible: int  # of those, which had been ill for LEAD + 5 seconds
+    foreseen: Figure
+    of_possible: float
+    precision: float
+
+
+def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode], rng: np.random.Generator) -> Foreseen:
+    """The threshold is taken from `tuning`; precision and share from `episodes`."""
+    level = threshold(tuning)
+    hits: list[bool] = []
+    could: list[bool] = []
+    right = said_all = 0
+    for e in episodes:
+        sure = e.said[:, 1] >= level
+        known = sure & ~np.isnan(e.ahead)
+        right, said_all = right + int(e.ahead[known].sum()), said_all + int(known.sum())
+        for trouble in e.troubles:
+            mine = (e.slot == trouble.slot) & (e.at >= trouble.start) & (e.at <= trouble.end)
+            breach = e.at[mine & (e.soon == 1)]
+            if trouble.kind in FORECASTABLE and len(breach):
+                ahead = mine & sure & (e.at <= breach[0] + 1.0 - LEAD)
+                hits.append(int(ahead.sum()) >= LOOKS)
+                could.append(breach[0] - trouble.start >= LEAD + 5.0)
+    share = np.array(hits, dtype=np.float64)
+    drawn = np.array([share[rng.integers(0, len(share), len(share))].mean() for _ in range(DRAWS)]) if hits else share
+    figure = _figure(float(share.mean()), drawn) if hits else Figure(math.nan, math.nan, math.nan)
+    possible = [h for h, c in zip(hits, could, strict=True) if c]
+    rate = sum(possible) / len(possible) if possible else math.nan
+    return Foreseen(len(hits), len(possible), figure, rate, right / said_all if said_all else math.nan)
+
+
+def calibration_error(episodes: Sequence[Episode], horizon: str, bins: int = 10) -> float:
+    """Mean distance of probability and share that breached, over equal bins of probability, by their rows."""
+    label = np.concatenate([getattr(e, horizon) for e in episodes])
+    said = np.concatenate([e.said[:, 0 if horizon == "soon" else 1] for e in episodes])
+    known = ~np.isnan(label) & ~np.isnan(said)
+    label, said = label[known], said[known]
+    place = np.minimum((said * bins).astype(int), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    gaps = np.abs(np.bincount(place, label, bins) - np.bincount(place, said, bins))
+    return float(gaps.sum() / max(count.sum(), 1))
+
+
+def delays(episodes: Sequence[Episode]) -> dict[str, tuple[float, int, int]]:
+    """By kind of abrupt or gray trouble that single attempts show: the median of the detectors' delay by Lorden's
+    bound, how many were detected, and how many there were. The bound is that of one false alarm in ALARM_HOURS
+    instance-hours at the endpoint's own rate.
+    """
+    found: dict[str, list[float]] = {}
+    for e in episodes:
+        for trouble, attempts in zip(e.troubles, e.detected, strict=True):
+            if trouble.kind in ABRUPT and trouble.divergence > 0:
+                rate = e.requests / max(e.hours * 3600.0, 1.0)
+                bound = lorden(detectors.threshold(rate), trouble.divergence)
+                found.setdefault(trouble.kind, []).append(attempts / max(bound, 1.0))
+    table = {}
+    for kind, values in sorted(found.items()):
+        seen = [v for v in values if not math.isnan(v)]
+        table[kind] = (float(np.median(seen)) if seen else math.nan, len(seen), len(values))
+    return table

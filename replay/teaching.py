@@ -1,0 +1,57 @@
+"""Trains the pair that serves on simulated fleets, and keeps it as a version of the store's form."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.combined import to_arrays
+from models.default import KIND
+from models.features import SCHEMA
+from models.fitting import fit
+from models.predictor import AHEAD, Pair, Silent
+from models.saved import Manifest, write
+from replay import episodes
+from replay.episodes import ABRUPT, CALM, FORECASTABLE, SOON, Episode
+
+# Fleets of each kind. Forecastable ones teach most; abrupt ones need few, for their signs are plain.
+FLEETS = {FORECASTABLE: 12, ABRUPT: 4, CALM: 4}
+
+
+def gather(fleets: int, seed: int, say: Callable[[str], None]) -> list[Episode]:
+    """Tuning episodes of every kind; `fleets` of each forecastable one, of the others in proportion."""
+    found: list[Episode] = []
+    for kinds, usual in FLEETS.items():
+        count = max(2, round(fleets * usual / FLEETS[FORECASTABLE]))
+        for kind in kinds:
+            for k in range(count):
+                policy = "adaptive" if k % 2 else "least_request"
+                found.append(episodes.run(kind, seed + k, policy=policy, predictor=Silent(SCHEMA)))
+            say(f"{kind}: {count} fleets; {sum(len(e.at) for e in found)} rows in all")
+    return found
+
+
+def teach(found: Sequence[Episode], seed: int = 0) -> Pair:
+    """Fits both horizons. Raises models.fitting.NotFitted."""
+    soon = fit(episodes.rows(found, "soon"), SOON, seed)
+    return Pair(soon, fit(episodes.rows(found, "ahead"), AHEAD, seed + 1))
+
+
+def keep(pair: Pair, found: Sequence[Episode], folder: Path, seed: int, command: str, at: float) -> str:
+    """Writes the pair into `folder`; its id. `at` is wall-clock time. Raises StoreError."""
+    arrays, meta = to_arrays(pair)
+    data = hashlib.sha256()
+    for episode in found:
+        for column in (episode.features, episode.soon, episode.ahead):
+            data.update(np.ascontiguousarray(column).tobytes())
+    scores: dict[str, Any] = {}
+    for name, predictor in zip(("soon", "ahead"), pair, strict=True):
+        standing = getattr(predictor, "standing", np.zeros((2, 3)))
+        loss = standing.sum(axis=0)
+        scores[name] = {"log_loss": float(loss[1] / loss[0]), "rule_log_loss": float(loss[2] / loss[0])}
+    manifest = Manifest(KIND, SCHEMA, at, seed, data.hexdigest(), (), scores, meta, command)
+    return write(folder, manifest, arrays)
