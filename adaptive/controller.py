@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from adaptive.policy import account, rule
+from adaptive.policy.forecast import sentence
 from adaptive.policy.guard import LAG, Observer
 from adaptive.policy.steering import Steering
 from adaptive.stats import CONNECT, FLIGHT, LOG_MICRO, MEASURED, MICROSECONDS, OK, STATUS, Stats
@@ -178,6 +179,7 @@ class Controller:
         self.peers = Peers(cluster, len(topology.clusters))
         self.stats = Stats(n, cluster >= 0, at)
         self.steering = self.steers(topology, at)
+        self.steering.forecast = self._forecast
         self.probability = np.full(n, np.nan)
         self.evidence: Evidence | None = None  # of the last look, with what the rule said
         self.suspicion = np.zeros(n)
@@ -282,6 +284,11 @@ class Controller:
         self.foreseen = ~np.isnan(coming) & ~(soon >= coming)
         self.probability = np.fmax(soon, coming) * well
         return commands
+
+    def _forecast(self, slot: int) -> str:
+        """Why a prediction lowers this endpoint, in words."""
+        assert self.learner is not None
+        return sentence(self.learner, slot, float(self.probability[slot]), bool(self.foreseen[slot]))
 
     def _settle(self, moved: list[Moved]) -> None:
         """Forgets what speaks against endpoints that have come back."""

@@ -80,6 +80,8 @@ class Learner:
         self.coming: Floats = np.zeros(0)  # the same of the long horizon
         self.coming_least: Floats = np.zeros(0)  # the lower end of its interval
         self.drifts: list[DriftSeen] = []  # of the last step
+        self.drifted = 0  # drifts since the start
+        self.last_drift = ""
         self.wants_training = False  # something drifted since this model was trained
         self._asked = self._asked_ahead = self._looked = self._compared = float("-inf")
 
@@ -127,6 +129,10 @@ class Learner:
             self._asked = at
             self.ledger.ask(at, self.features, evidence, suspicion, self.probability, shown)
             self._compare(at, shown)
+        if self.drifts:
+            self.drifted, self.last_drift, self.wants_training = (
+                self.drifted + len(self.drifts), self.drifts[-1].what, True,
+            )  # fmt: skip
         if at - self._asked_ahead >= ASK_AHEAD:
             self._asked_ahead = at
             self.foresight.ask(at, self.features, suspicion, self.coming, shown)
@@ -142,7 +148,6 @@ class Learner:
             self.foresight.tell(batch, len(shown))
         self.soon.take(at, batches, peers, self.drifts)
         self.ahead.take(at, self.foresight.answer(at - self.ledger.horizon), peers, self.drifts)
-        self.wants_training = self.wants_training or bool(self.drifts)
 
     def _compare(self, at: float, shown: Bools) -> None:
         """Whether the features still look as they did in the beginning. Where they do not, they begin anew."""
@@ -155,7 +160,6 @@ class Learner:
             worst = int(np.argmax(shift))
             what = f"the population of {NAMES[worst]} moved (PSI {shift[worst]:.2f})"
             self.drifts.append(DriftSeen(None, what))
-            self.wants_training = True
             self.population = Population()
             for head in (self.soon, self.ahead):
                 for account in head.trust.values():

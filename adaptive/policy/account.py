@@ -65,6 +65,10 @@ def _model(learner: Learner | None) -> dict[str, Any]:
         "schema": predictor.schema,
         "rows": predictor.rows,
         "horizon_seconds": learner.ledger.horizon,
+        "foresight_seconds": learner.foresight.horizon,
+        "wants_training": learner.wants_training,
+        "drifts": learner.drifted,
+        "last_drift": learner.last_drift,
     }
 
 
@@ -165,6 +169,8 @@ def explain(scene: Scene, state: ClusterState, member: Member) -> dict[str, Any]
             name: round(float(getattr(scene.judged, name)[slot]), 2)
             for name in ("failing", "slow", "stalled", "unchecked")
         },
+        "foreseen": bool(scene.foreseen[slot]),
+        "coming_probability": _coming(scene, slot),
         "features": _features(scene, slot),
         "back_off_level": rung.level,
         "history": [
@@ -200,7 +206,8 @@ def _features(scene: Scene, slot: int) -> list[dict[str, Any]]:
     if learner is None or len(learner.features) <= slot:
         return []
     row = learner.features[slot : slot + 1]
-    parts = learner.predictor.contributions(row)[0]
+    head = learner.ahead if scene.foreseen[slot] else learner.soon  # the one that decides
+    parts = head.predictor.contributions(row)[0]
     found = [
         {"name": f.name, "value": _number(v * f.scale), "contribution": _number(c), "meaning": f.meaning}
         for f, v, c in zip(FEATURES, row[0].tolist(), parts.tolist(), strict=True)
@@ -212,6 +219,12 @@ def _unused(scene: Scene, slot: int) -> float | None:
     """What the model says, also while nobody listens to it."""
     learner = scene.learner
     return _number(float(learner.probability[slot])) if learner and slot < len(learner.probability) else None
+
+
+def _coming(scene: Scene, slot: int) -> float | None:
+    """Probability of a breach within the long horizon, also while nobody listens to it."""
+    learner = scene.learner
+    return _number(float(learner.coming[slot])) if learner and slot < len(learner.coming) else None
 
 
 def _number(value: float) -> float | None:

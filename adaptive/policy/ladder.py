@@ -16,6 +16,7 @@ from adaptive.types import Health
 # Suspicion that lowers, and below which an endpoint may return. Far apart: in between nothing moves.
 LOWER, RAISE = 0.5, 0.2
 PREDICTED, CLEARED = 0.6, 0.3  # the same for the model's probability; lowering only, never ejecting
+FORECAST = "predicted to fail"  # how the reason of such a move begins
 CERTAIN = 0.9  # suspicion that lowers at once
 DOUBT_TICKS = 2  # in a row for suspicion: one late batch of rows is not a trend
 PREDICTED_TICKS = 3  # in a row for a prediction, which has no failed request to show
@@ -119,7 +120,7 @@ class Rung:
         if self.doubted >= DOUBT_TICKS or sight.suspicion >= CERTAIN:
             return Move(Health.DEGRADED, sight.evidence or f"suspicion {sight.suspicion:.2f}")
         if self.predicted >= PREDICTED_TICKS:
-            return Move(Health.DEGRADED, f"predicted to fail with probability {sight.probability:.2f}")
+            return Move(Health.DEGRADED, f"{FORECAST} with probability {sight.probability:.2f}")
         return None
 
     def _lowered(self, at: float, sight: Sight) -> Move | None:

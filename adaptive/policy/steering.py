@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +63,7 @@ class Steering:
         self.most = np.zeros(topology.slots, dtype=np.int64)  # attempts in flight, as announced; 0: no bound
         self.refusals: dict[int, tuple[float, str]] = {}  # slot → when and what the guard refused it last
         self.watched = np.zeros(topology.slots, dtype=bool)
+        self.forecast: Callable[[int], str] | None = None  # a prediction in words, set by who predicts
 
     def adopt(self, old: Steering, stay: list[int]) -> None:
         """Takes over what an older one knows of the endpoints in the slots `stay`."""
@@ -134,6 +136,8 @@ class Steering:
             move = self.rungs[slot].propose(at, _sight(slot, stats, seen, judged, probability))
             if move is None:
                 continue
+            if self.forecast is not None and move.reason.startswith(ladder.FORECAST):
+                move = move._replace(reason=self.forecast(slot))
             i = state.place[slot]
             moves[i] = move
             if move.to > self.health[slot]:

@@ -113,6 +113,9 @@ def _whole(out: Families, report: Report) -> None:
         labels = {"name": str(model.get("name", "")), "schema": str(model.get("schema", ""))}
         out.gauge("model_info", "The model in use.", 1, **labels)
         out.counter("model_trained_rows", "Labelled rows the model has learned from.", model.get("rows", 0))
+        out.counter("model_drifts", "Times that the model's world was seen to change.", model.get("drifts", 0))
+        text = "1 once something drifted since the model was trained."
+        out.gauge("model_wants_training", text, bool(model.get("wants_training")))
     brain = report.get("brain", {})
     for worker, lost in enumerate(brain.get("ring_lost", [])):
         out.counter("outcomes_lost", "Outcomes that did not fit in a worker's ring.", lost, worker=str(worker))
