@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -316,20 +316,6 @@ def run(
     notes = _Notes(sim, scenario.seconds)
     result = sim.run(False)
     return notes.episode(kind, seed, scenario, len(result.requests.due))
-
-
-def many(
-    kinds: Sequence[str], seeds: Sequence[int], held_out: bool = False, say: Callable[[str], None] | None = None
-) -> list[Episode]:
-    """Episodes of every kind and seed; fleets below are least_request and the fast loop in turn."""
-    found = []
-    for kind in kinds:
-        for seed in seeds:
-            policy = "adaptive" if seed % 2 else "least_request"
-            found.append(run(kind, seed, held_out, policy=policy))
-        if say is not None:
-            say(f"{kind}: {len(seeds)} fleets, {sum(len(e.at) for e in found)} rows")
-    return found
 
 
 def rows(episodes: Sequence[Episode], horizon: str) -> Rows:

@@ -30,7 +30,7 @@ def test_snapshots_carry_the_share_of_exploration_and_the_typical_latency() -> N
     entry = fleet.snapshots()[-1].snapshot.clusters[0]
     assert entry.explore == 0.01
     assert entry.typical == pytest.approx(0.033, rel=0.2)
-    assert entry.fallback
+    assert not entry.fallback  # the model that ships may decide from the first second
 
 
 def test_what_is_known_of_endpoints_that_stay_survives_a_reload() -> None:
