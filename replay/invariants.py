@@ -1,11 +1,12 @@
 """What must hold of every run, whatever its faults, seen in what was recorded of it: rows of attempts and of requests.
 
 Each function takes columns and returns what is broken. Attempts are rows of OUTCOME_DTYPE. The attempts of one request
-share `worker` and `request` and count from 1; nothing here is hedged, so that they follow one another.
+share `worker` and `request` and count from 1. They follow one another; only a hedge goes out beside the one before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from adaptive.classify import MEANING, Retry
 from adaptive.types import Cause, Mark
 from replay.scenario import Scenario
+from replay.simulator.gateway import HEDGES
 from replay.simulator.run import Run
 from replay.watching import Violation
 
@@ -77,33 +79,54 @@ def attempts(rows: Rows, made: int, scenario: Scenario) -> list[Violation]:
     report(rows["slot"] >= len(scenario.instances), "times", "there is no such slot")
     if not len(rows):
         return found
-    same = np.zeros(len(rows), dtype=bool)
-    same[1:] = (rows["request"][1:] == rows["request"][:-1]) & (rows["worker"][1:] == rows["worker"][:-1])
-    before = np.roll(rows, 1)
-    number = rows["attempt"].astype(np.int64)
-    report(same & (number == before["attempt"]), "one outcome an attempt", "a second outcome")
-    report(np.where(same, number > before["attempt"].astype(np.int64) + 1, number != 1), "one outcome an attempt",
-           "the attempt before it has no outcome")  # fmt: skip
-    free = stale_before(rows, same)
-    report(number > 1 + scenario.rules.retries + free, "bounded retries", f"of {scenario.rules.retries}")
-    report((rows["cause"] == Cause.RESET_IDLE) & (free > 0), "bounded retries", "a second connection that was stale")
-    acted_on = ~_UNTOUCHED[before["cause"]]
-    report(same & ~repeatable & acted_on, "nothing twice that must not", f"sent again after {_names(before, same)}")
-    good = (before["cause"] == Cause.RESPONSE) & (before["status"] < 500)
-    final = (before["marks"] & Mark.FINAL) != 0
-    report(same & (good | final), "nothing after the answer", "the request had been answered")
-    report(same & (rows["sent_at"] < before["done"] - TOLERANCE), "one at a time", "the one before it was under way")
+    for where, invariant, text in _in_sequence(rows, scenario.rules.retries):
+        report(where, invariant, text)
     return found
 
 
-def stale_before(rows: Rows, same: Any) -> Any:
-    """Of each attempt: how many earlier ones of its request met a kept connection that had been closed, shape (n,).
+def _in_sequence(rows: Rows, retries: int) -> Iterator[tuple[Any, str, str]]:
+    """What is broken between the attempts of one request: where, which promise, and what to say."""
+    same, last = followed(rows)
+    before, ended = np.roll(rows, 1), rows[last]
+    number = rows["attempt"].astype(np.int64)
+    repeatable, hedge = ((rows["marks"] & mark) != 0 for mark in (Mark.REPEATABLE, Mark.HEDGE))
+    final = (rows["marks"] & Mark.FINAL) != 0
+    yield same & (number == before["attempt"]), "one outcome an attempt", "a second outcome"
+    lacks = np.where(same, number > before["attempt"].astype(np.int64) + 1, number != 1)
+    yield lacks, "one outcome an attempt", "the attempt before it has no outcome"
+    stale = rows["cause"] == Cause.RESET_IDLE
+    free, copies = earlier(stale, same), earlier(hedge, same)
+    yield number > 1 + retries + free + copies + hedge, "bounded retries", f"of {retries}"
+    yield stale & (free > copies + hedge), "bounded retries", "a second connection that was stale"
+    acted_on = ~_UNTOUCHED[ended["cause"]]
+    yield same & ~repeatable & acted_on, "nothing twice that must not", f"sent again after {_names(ended, same)}"
+    yield hedge & ~repeatable, "nothing twice that must not", "a second copy of it"
+    good = ((rows["cause"] == Cause.RESPONSE) & (rows["status"] < 500)) | final
+    told = earlier(good, same) > 0
+    yield ~hedge & told, "nothing after the answer", "the request had been answered"
+    yield final & told, "nothing after the answer", "the request was answered twice"
+    yield same & ~hedge & (rows["sent_at"] < ended["done"] - TOLERANCE), "one at a time", "another was under way"
+    alone = ~same | (rows["sent_at"] > before["done"] + TOLERANCE)
+    yield hedge & alone, "one at a time", "a second copy of what was not under way"
 
-    No retries of the route pay for these. `same` (n,): whether the row before is of the same request.
+
+def followed(rows: Rows) -> tuple[Any, Any]:
+    """Whether the row before is of the same request, and which attempt ended last of those before: both (n,).
+
+    That is the row before; or the one before that, where the row before was its hedge and ended first.
     """
-    stale = (rows["cause"] == Cause.RESET_IDLE).astype(np.int64)
-    before = np.cumsum(stale) - stale
-    begin = np.maximum.accumulate(np.where(same, 0, np.arange(len(rows))))
+    same = np.zeros(len(rows), dtype=bool)
+    same[1:] = (rows["request"][1:] == rows["request"][:-1]) & (rows["worker"][1:] == rows["worker"][:-1])
+    place = np.arange(len(rows))
+    hedged = same & np.roll(same, 1) & ((np.roll(rows["marks"], 1) & Mark.HEDGE) != 0)
+    return same, np.where(hedged & (np.roll(rows["done"], 2) > np.roll(rows["done"], 1)), place - 2, place - 1)
+
+
+def earlier(what: Any, same: Any) -> Any:
+    """Of each attempt: how many earlier ones of its request are so, (n,). `same`: as `followed` gives it."""
+    count = what.astype(np.int64)
+    before = np.cumsum(count) - count
+    begin = np.maximum.accumulate(np.where(same, 0, np.arange(len(count))))
     return before - before[begin]
 
 
@@ -113,21 +136,23 @@ def _names(before: Rows, same: Any) -> str:
 
 
 def budgets(rows: Rows, scenario: Scenario) -> list[Violation]:
-    """Of each worker: retries at any moment ≤ ratio × requests + minimum × seconds + the first second's minimum."""
-    ratio, minimum, _ = scenario.rules.budget
+    """Of each worker, of retries and of hedges, at any moment: at most ratio × requests + minimum × seconds + the first
+    second's minimum.
+    """
+    hedge = (rows["marks"] & Mark.HEDGE) != 0
+    paid = (rows["attempt"] > 1) & ~hedge & ~np.isin(rows["cause"][followed(rows)[1]], _FREE)
     found = []
-    previous = np.roll(rows["cause"], 1)
-    paid = (rows["attempt"] > 1) & ~np.isin(previous, _FREE)
     for worker in np.unique(rows["worker"]).tolist():
         of = rows["worker"] == worker
-        own, retry = rows[of], paid[of]
+        own = rows[of]
         order = np.lexsort((own["attempt"], own["sent_at"]))
-        at = own["sent_at"][order]
-        retries, began = np.cumsum(retry[order]), np.cumsum((own["attempt"] == 1)[order])
-        allowed = ratio * began + minimum * (at + 1.0)
-        over = np.flatnonzero(retries > allowed + TOLERANCE)
-        if len(over):
-            i = int(over[0])
-            text = f"worker {worker}: {retries[i]} retries of {began[i]} requests, and {allowed[i]:.1f} are allowed"
-            found.append(Violation("budgets", float(at[i]), text))
+        at, began = own["sent_at"][order], np.cumsum((own["attempt"] == 1)[order])
+        for name, which, (ratio, minimum, _) in (("retries", paid, scenario.rules.budget), ("hedges", hedge, HEDGES)):
+            spent = np.cumsum(which[of][order])
+            allowed = ratio * began + minimum * (at + 1.0)
+            over = np.flatnonzero(spent > allowed + TOLERANCE)
+            if len(over):
+                i = int(over[0])
+                text = f"worker {worker}: {spent[i]} {name} of {began[i]} requests, and {allowed[i]:.1f} are allowed"
+                found.append(Violation("budgets", float(at[i]), text))
     return found

@@ -295,6 +295,61 @@ def test_a_kept_connection_that_was_closed_is_free_once_and_for_all_that_follow(
     assert accused(np.concatenate([others, causes(refused, refused, refused, refused)])) == ["bounded retries"]
 
 
+HEDGE = int(Mark.HEDGE) | REPEATABLE
+CANCELLED = {"cause": int(Cause.CANCELLED), "status": 0, "marks": REPEATABLE}
+
+
+def hedged(*wanted: dict[str, Any]) -> list[str]:
+    """What is said of one request's attempts: 0.1 s each, the second a hedge sent in the middle of the first."""
+    usual = [
+        {"sent_at": 1.0, "done": 1.1},
+        {"sent_at": 1.05, "done": 1.1, "marks": HEDGE},
+        {"sent_at": 1.2, "done": 1.3},
+    ]
+    made = [
+        {"request": 1, "attempt": k + 1, "first_byte": float("nan"), **CANCELLED, **usual[k], **changes}
+        for k, changes in enumerate(wanted)
+    ]
+    return accused(rows(*made))
+
+
+ANSWERED = {"cause": int(Cause.RESPONSE), "status": 200}
+
+
+def test_a_second_copy_goes_out_beside_the_first_and_one_of_them_answers() -> None:
+    assert hedged({**ANSWERED, "marks": REPEATABLE | FINAL}, {}) == []
+    assert hedged({}, {**ANSWERED, "marks": HEDGE | FINAL}) == []
+    timed_out = {"cause": int(Cause.TIMEOUT_ATTEMPT)}
+    assert hedged({**timed_out, "done": 1.15}, timed_out, {**ANSWERED, "marks": REPEATABLE | FINAL}) == []
+
+
+@pytest.mark.parametrize(
+    ("attempts", "said"),
+    [
+        ([{"marks": 0}, {"marks": int(Mark.HEDGE)}], "nothing twice that must not"),
+        ([{"done": 1.02}, {}], "one at a time"),
+        ([{"done": 1.25}, {}, {}], "one at a time"),
+        ([{**ANSWERED, "marks": REPEATABLE | FINAL}, {**ANSWERED, "marks": HEDGE | FINAL}], "nothing after the answer"),
+        ([{**ANSWERED, "marks": REPEATABLE | FINAL}, {}, {}], "nothing after the answer"),
+    ],
+)
+def test_second_copies_that_must_not_be(attempts: list[dict[str, Any]], said: str) -> None:
+    assert said in hedged(*attempts)
+
+
+def test_hedges_have_a_budget_of_their_own() -> None:
+    """Ten requests and a tenth of a second at 3 % and one a second allow 1.4 hedges, and retries do not count."""
+
+    def made(hedges: int) -> Any:
+        first = [{"request": i, "sent_at": 0.05, "done": 0.2} for i in range(10)]
+        second = [{"request": i, "attempt": 2, "sent_at": 0.1, "marks": HEDGE} for i in range(hedges)]
+        return invariants.in_turn(rows(*first, *second))
+
+    tight = dataclasses.replace(SCENARIO, rules=Rules(budget=(0.0, 0.0, 10.0)))
+    assert invariants.budgets(made(1), tight) == []
+    assert [v.invariant for v in invariants.budgets(made(2), tight)] == ["budgets"]
+
+
 def test_a_budget_overdrawn_by_one() -> None:
     """Six requests and one second at a ratio of 0.2 and one a second allow 1.2 + 1 + 1 = 3.2 retries."""
 
