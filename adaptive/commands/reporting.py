@@ -56,11 +56,12 @@ def finish(
     from replay.report.thresholds import judge
     from replay.report.write import write
 
-    made["thresholds"] = [*made["thresholds"], *judge(thresholds, made)]
+    judged = judge(thresholds, made)
+    made["thresholds"] = [*made["thresholds"], *judged]
     write(made, out, file)
     if file is not None:
         typer.echo(f"the report is in {file}", err=True)
-    broken = [one for one in made["thresholds"] if not one["ok"]]
+    broken = [one for one in judged if not one["ok"]]
     if broken:
         typer.echo(f"broken: {', '.join(dict.fromkeys(one['text'] for one in broken))}", err=True)
         raise typer.Exit(BROKEN)
