@@ -19,8 +19,8 @@ SHARES = (0.01, 0.03, 0.1, 0.5)
 LEAST_SHARE = 0.001  # a healthy endpoint is taken to fail so many at least: none in 30 s proves no smaller share
 APART = 2.5  # times the usual share; nearer ones are left out, for peers differ by as much without being ill
 SLOWER = (1.2, 1.6, 2.5, 5.0)  # factors on latency that are looked for
-# A mean of ten latencies of one queue says less than ten independent ones: requests that wait, wait together. Counted
-# as this part, the fault-free fleets of the benchmark keep the promised rate of false alarms.
+# A mean of ten latencies of one queue says less than ten independent ones: requests that wait, wait together. They are
+# counted as this part, by choice: `adaptive bench prediction` counts the false alarms that are left.
 INDEPENDENT = 0.35
 MOST = 60.0  # nats at which a sum stops growing: what is certain need not become more so, and must be forgotten in time
 ALARM_HOURS = 100.0  # instance-hours between false alarms that a threshold promises

@@ -28,7 +28,7 @@ def row(**values: float) -> np.ndarray:
 def test_it_was_made_for_these_features_and_knows_how_it_was_made() -> None:
     saved = default._saved(default.SHIPPED)
     assert saved.manifest.schema == SCHEMA
-    assert saved.manifest.command.startswith("adaptive bench teach")
+    assert "adaptive bench teach" in saved.manifest.command
     assert sum(f.stat().st_size for f in default.SHIPPED.rglob("*") if f.is_file()) < 300_000
 
 
