@@ -1,15 +1,17 @@
 """Fidelity: scenarios run live and simulated, policy by policy, and whether the simulation told what life would be.
 
 For each scenario every policy is run live, side by side on the same arrivals, each with a fleet and a gateway of its
-own; then it is simulated with the same seed. Of the wire the simulation is told what this machine needs for a request
-that takes no time to serve, measured beforehand with as many gateways beside each other.
+own; then it is simulated, with the same requests and the same work, several times. Of the wire the simulation is told
+what this machine needs for a request that takes no time to serve, measured beforehand with as many gateways beside each
+other.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from errno import ENOENT
 from pathlib import Path
@@ -19,17 +21,22 @@ import numpy as np
 
 from adaptive.arena import live
 from adaptive.arena.live import Live
+from adaptive.balancer import Balancer
 from adaptive.bench import foretold
 from adaptive.bench.foretold import Foretold
-from adaptive.bench.likeness import SIMULATED, Figures, misorders, misses, pairs, spread
+from adaptive.bench.likeness import SIMULATED, Figures, middle, misorders, misses, pairs, spread
+from adaptive.lanes import Lane
+from adaptive.types import Cluster
 from replay import scenario_file
+from replay.baselines.fleet import Fleet
+from replay.policies import Policy, named
 from replay.scenario import Instance, Load, Scenario, Service
-from replay.simulator.run import Run
 from replay.simulator.simulation import simulate
 
 Say = Callable[[str], None]
 
 OWN = Path(live.__file__).parent / "scenarios"
+DRAWS = 5  # runs of a simulation; with fewer, a p99 that chance moves by 15 % has a middle that it moves by 10
 INSTANT = 1e-6  # seconds of service, which count for none
 BESIDE = 4  # gateways at a time, each with a fleet and a load: at 1,000 requests/s they take half of two cores
 WIRE_SECONDS, WIRE_WARM = 4.0, 1.0  # of the run that measures the wire
@@ -44,14 +51,19 @@ class Row:
     requests: int
     live: Figures
     again: Figures | None
-    simulated: Figures
+    simulated: Figures  # the middle of these:
+    draws: tuple[Figures, ...]
     late: float  # p99 of how late the load sent its requests, seconds
 
     @property
     def wrong(self) -> list[str]:
-        """What the simulation has wrong: neither of the live runs bears it out."""
-        found = misses(self.simulated, self.live, SIMULATED)
-        return found if self.again is None or misses(self.simulated, self.again, SIMULATED) else []
+        """What the simulation has wrong. Of two live runs their middle counts: each is one draw of chance."""
+        return misses(self.simulated, self.lived, SIMULATED)
+
+    @property
+    def lived(self) -> Figures:
+        """Life: the live run, or the middle of two."""
+        return self.live if self.again is None else middle((self.live, self.again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +165,8 @@ def judge(folder: Path, say: Say) -> Result:
         for i, one in enumerate(first):
             if one.random_picks:
                 continue
-            run = simulate(replace(scenario, wire=wire), one.policy, seed, views=False)
-            rows.append(_row(run, one, second[i] if second else None))
+            runs = simulated(replace(scenario, wire=wire), one.policy, seed)
+            rows.append(_row(runs, one, second[i] if second else None))
             say(line(rows[-1]))
         if first[-1].random_picks:
             told += foretold.foretell(first[-1], first[:-1], say)
@@ -170,14 +182,29 @@ async def _wire(scenario: Scenario, sides: int, folder: Path) -> float:
     return float(np.median([one.quantile(0.5) for one in runs]))
 
 
-def _row(run: Run, one: Live, again: Live | None) -> Row:
+def simulated(scenario: Scenario, policy: str, seed: int) -> list[Figures]:
+    """Several runs of the same requests with the same work, in which other chance decides the picks."""
+    plain = named(policy)
+
+    def drawn(k: int) -> Policy:
+        def build(cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> Balancer:
+            return plain.build(cluster, random.Random(f"{seed}/fidelity/{k}"), adopted, fleet)
+
+        return replace(plain, build=build)
+
+    runs = [simulate(scenario, drawn(k), seed, views=False) for k in range(DRAWS)]
+    return [Figures.of(run.seen(), run.failures()) for run in runs]
+
+
+def _row(runs: Sequence[Figures], one: Live, again: Live | None) -> Row:
     return Row(
-        run.scenario,
-        run.policy,
+        one.scenario,
+        one.policy,
         len(one.judged()),
         figures(one),
         figures(again) if again is not None else None,
-        Figures.of(run.seen(), run.failures()),
+        middle(runs),
+        tuple(runs),
         float(np.quantile(one.judged()["late"], 0.99)),
     )
 
@@ -189,8 +216,8 @@ def figures(one: Live) -> Figures:
 
 def line(row: Row) -> str:
     """A row for the terminal: live, simulated and off by how much; then how far two live runs were apart."""
-    off = row.simulated.off(row.live)
-    live, said = row.live, row.simulated
+    live, said = row.lived, row.simulated
+    off = said.off(live)
     text = (
         f"{row.scenario:12} {row.policy:14} p50 {1e3 * live.p50:7.1f} {1e3 * said.p50:7.1f} {off[0]:+6.1%}  "
         f"p99 {1e3 * live.p99:7.1f} {1e3 * said.p99:7.1f} {off[1]:+6.1%}  failed {live.failed:5.0f} {said.failed:5.0f}"
@@ -198,6 +225,8 @@ def line(row: Row) -> str:
     if row.again is not None:
         twice = row.again.off(row.live)
         text += f"  live twice {twice[0]:+6.1%} {twice[1]:+6.1%} {twice[2]:+5.0f}"
+    worst = [max(abs(one.off(said)[k]) for one in row.draws) for k in range(3)]
+    text += f"  draws within {worst[0]:.1%} {worst[1]:.1%} {worst[2]:.0f}"
     return text + (f"  WRONG: {', '.join(row.wrong)}" if row.wrong else "")
 
 
@@ -229,5 +258,5 @@ def orders(result: Result) -> list[str]:
 def _by_scenario(rows: Sequence[Row], simulated: bool = False) -> list[tuple[str, dict[str, Figures]]]:
     names = dict.fromkeys(row.scenario for row in rows)
     return [
-        (name, {r.policy: r.simulated if simulated else r.live for r in rows if r.scenario == name}) for name in names
+        (name, {r.policy: r.simulated if simulated else r.lived for r in rows if r.scenario == name}) for name in names
     ]

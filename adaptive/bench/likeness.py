@@ -91,6 +91,12 @@ def _pairs(said: Mapping[str, Figures], truth: Mapping[str, Figures]) -> Iterato
             )
 
 
+def middle(of: Sequence[Figures]) -> Figures:
+    """The mean of several runs, of latencies the geometric one."""
+    p50, p99 = (float(np.exp(np.mean(np.log([getattr(one, name) for one in of])))) for name in ("p50", "p99"))
+    return Figures(p50, p99, float(np.mean([one.failed for one in of])))
+
+
 def spread(first: Sequence[Figures], second: Sequence[Figures]) -> Figures:
     """Medians of how far two live runs of the same are apart: relative, and failures in requests."""
     off = np.abs([a.off(b) for a, b in zip(first, second, strict=True)])

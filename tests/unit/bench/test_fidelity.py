@@ -15,7 +15,7 @@ from adaptive.bench.likeness import PREDICTED, SIMULATED, Figures, misorders, mi
 from replay import scenario_file
 
 LIFE = Figures(0.035, 0.140, 40.0)
-ROW = Row("calm", "least_request", 1000, LIFE, None, LIFE, 0.001)
+ROW = Row("calm", "least_request", 1000, LIFE, None, LIFE, (LIFE,), 0.001)
 
 
 @pytest.mark.parametrize(
