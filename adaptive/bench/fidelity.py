@@ -190,7 +190,7 @@ def simulated(scenario: Scenario, policy: str, seed: int) -> list[Figures]:
         def build(cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> Balancer:
             return plain.build(cluster, random.Random(f"{seed}/fidelity/{k}"), adopted, fleet)
 
-        return replace(plain, build=build)
+        return replace(plain, build=build, admission=True)  # the gateway limits and sheds under every policy
 
     runs = [simulate(scenario, drawn(k), seed, views=False) for k in range(DRAWS)]
     return [Figures.of(run.seen(), run.failures()) for run in runs]
