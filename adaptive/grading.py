@@ -52,6 +52,11 @@ ORDINARY, SLOWEST = 1.25, 64.0
 PRIOR = 4.0
 # Latencies known before the tail is believed, and the seconds between two looks at it.
 TAIL_SAMPLES, TAIL_EVERY = 100.0, 0.25
+# What an attempt counts at a lane that can serve it at once, one that must queue there counting 1 and more: attempts in
+# flight stay a term of every comparison, or many gateways would all prefer the same fast lane.
+COUNTED = 0.3
+ALIKE = 0.7  # widths within this factor of the common one are taken for it: noise must not steer
+INFINITE = float("inf")
 # Gated lanes that are looked at for exploration in one round.
 PROBES = 16
 
@@ -63,6 +68,12 @@ class Graded(Lanes):
         super().__init__(cluster, rng, adopted)
         self.random = rng.random
         self.hedging = cluster.hedging
+        self.capacity = cluster.learn_capacity
+        self.stall_gate = cluster.stall_gate
+        self.width = 0.0  # median over the lanes of the requests served at a time; 0: not known
+        self.service = 0.0  # and of the mean seconds of one request alone
+        self._widened = False  # whether every lane must be graded anew for that
+        self._learned = 0  # lane of the ring that learned last
         self.order = list(self.lanes)
         rng.shuffle(self.order)
         self.ring: list[Lane] = []  # usable lanes, tier by tier, each tier in the shuffled order
@@ -87,11 +98,15 @@ class Graded(Lanes):
     def sent(self, lane: Lane, key: Hashable, now: float) -> None:
         """An attempt begins."""
         lane.outstanding[key] = now
-        n = lane.in_flight + 1
+        n = lane.in_flight
+        if self.capacity:
+            lane.servers.note(n, now, False)
+        n += 1
         lane.in_flight = n
         if lane.home is self and not lane.limit:
             index = lane.index
-            load = (n + lane.heard + 1) * lane.step
+            x = n + lane.heard + 1
+            load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
         else:
@@ -100,7 +115,10 @@ class Graded(Lanes):
     def closed(self, lane: Lane, key: Hashable, now: float, latency: float | None, verdict: int) -> None:
         """An attempt ended."""
         sent_at = lane.outstanding.pop(key)
-        n = lane.in_flight - 1
+        n = lane.in_flight
+        if self.capacity:
+            lane.servers.note(n, now, verdict == SUCCESS)
+        n -= 1
         lane.in_flight = n
         if verdict == SUCCESS:
             lane.answered = now
@@ -115,7 +133,8 @@ class Graded(Lanes):
                 self.latencies.add(latency, now)
             if lane.bar == 0.0 and lane.home is self:  # nothing to lift: only the load changed
                 index = lane.index
-                load = (n + lane.heard + 1) * lane.step
+                x = n + lane.heard + 1
+                load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
                 self.reads[index] = load
                 self.writes[index] = load
                 return
@@ -148,7 +167,8 @@ class Graded(Lanes):
         for lane in self.lanes:
             lane.heard = lane.others * HEARD
         for index, lane in enumerate(self.ring):
-            load = (lane.in_flight + lane.heard + 1) * lane.step
+            x = lane.in_flight + lane.heard + 1
+            load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
 
@@ -190,14 +210,18 @@ class Graded(Lanes):
         if now >= self.medians_due:
             self.medians_due = now + max(TAIL_EVERY, 0.001 * len(ring))
             self._compare(now)
+        if self.capacity and ring:
+            self._learned = (self._learned + 1) % len(ring)
+            ring[self._learned].servers.learn(now)
         before = self.graded_at
         self.graded_at = now
         probes = []
         for lane in ring:
-            if lane.in_flight or lane.bar or lane.slowness > 1.0 or lane.answered >= before:
+            if self._widened or lane.in_flight or lane.bar or lane.slowness > 1.0 or lane.answered >= before:
                 self._grade(lane, now)
                 if lane.gate >= POINT or lane.slowness > 1.0:
                     probes.append(lane)
+        self._widened = False
         if len(probes) > PROBES:
             first = int(self.random() * len(probes))
             probes = (probes + probes)[first : first + PROBES]
@@ -213,6 +237,12 @@ class Graded(Lanes):
         failing = sorted([lane.failures.get(now) for lane in ring if lane.failures.value > 0.0])
         # Where most lanes fail, it is not the lane's fault: only those above the median are gated.
         self.common = failing[len(failing) - 1 - len(ring) // 2] if len(failing) * 2 > len(ring) else 0.0
+        widths = sorted([lane.servers.count for lane in ring if lane.servers.count])
+        known = len(widths) * 2 > len(ring)
+        width = widths[len(widths) // 2] if known else 0.0
+        self._widened, self.width = width != self.width, width
+        services = sorted([lane.servers.service for lane in ring if lane.servers.count])
+        self.service = services[len(services) // 2] if known else 0.0
         enough = self.latencies.mass >= TAIL_SAMPLES
         self.tail = self.latencies.get(0.99) if enough else 0.0
         self.usual = self.latencies.get(0.95) if enough else 0.0
@@ -226,11 +256,11 @@ class Graded(Lanes):
         doubt = 0.0
         if in_flight:
             oldest = next(iter(lane.outstanding.values()))
-            if in_flight > 1:
+            if in_flight > 1 and self.stall_gate:
                 silent = now - (lane.answered if lane.answered > oldest else oldest)
                 if silent > (max(STALL_FLOOR, STALL_GAPS * typical / in_flight) if typical else STALL_UNKNOWN):
                     gate += POINT
-            if typical:
+            if typical and self.stall_gate:
                 doubt = self._doubt(lane, now, oldest)
         if 0 < lane.limit <= in_flight + lane.others:
             gate += POINT
@@ -252,14 +282,32 @@ class Graded(Lanes):
             if mass > 0.0:
                 mean = latency.total / latency.mass
                 slowness = (mean * mass + typical * PRIOR) / ((mass + PRIOR) * typical)
+                service = lane.servers.service
+                if self.service and service and slowness < SLOWEST:
+                    slowness = service / self.service  # what it takes alone, its queue left out
                 slowness = 1.0 if slowness < ORDINARY else min(slowness, SLOWEST)
         lane.slowness = slowness
         lane.step = slowness * FULL_WEIGHT / lane.weight
         lane.gate = gate
         lane.bar = bar
-        load = (in_flight + lane.heard + 1) * lane.step
+        self._slope(lane)
+        x = in_flight + lane.heard + 1
+        load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
         self.reads[lane.index] = gate + load
         self.writes[lane.index] = bar + load
+
+    def _slope(self, lane: Lane) -> None:
+        """How the load of a lane grows with its attempts: up to as many as it serves at a time hardly, then as they
+        queue. In units of attempts at a lane of the common width; plain attempts where its width is not known.
+        """
+        step, width = lane.step, lane.servers.count or self.width
+        if width and self.width:
+            if ALIKE * self.width <= width and width * ALIKE <= self.width:
+                width = self.width
+            scale = self.width * step
+            lane.rise, lane.flat, lane.steep, lane.broad = COUNTED * step, scale, scale / width, width
+        else:
+            lane.rise, lane.flat, lane.steep, lane.broad = step, 0.0, 0.0, INFINITE
 
     def _doubt(self, lane: Lane, now: float, oldest: float) -> float:
         """What the silence of the outstanding attempts counts for an unrepeatable request, in score units."""

@@ -10,6 +10,7 @@ import random
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from adaptive.ewma import Decayed, Ewma, PeakEwma
+from adaptive.servers import Servers
 from adaptive.types import FULL_WEIGHT, Cluster, Health, Member, Snapshot, Verdict
 
 # A snapshot older than this is no longer believed where it keeps endpoints out: a hundred ticks of 100 ms, longer than
@@ -38,8 +39,10 @@ class Lane:
     __slots__ = (
         "answered",
         "bar",
+        "broad",
         "credit",
         "failures",
+        "flat",
         "frontier",
         "gate",
         "health",
@@ -55,8 +58,11 @@ class Lane:
         "outstanding",
         "peak",
         "probability",
+        "rise",
+        "servers",
         "slot",
         "slowness",
+        "steep",
         "step",
         "streak",
         "tier",
@@ -81,6 +87,9 @@ class Lane:
         self.peak = PeakEwma(PEAK_TAU)
         self.slowness = 1.0  # mean latency over the median of the lanes; 1 where it is ordinary
         self.step = 1.0  # what one attempt in flight counts: slowness over weight
+        # The load of x attempts is x × rise, and flat up to `broad` attempts, x × steep beyond.
+        self.rise, self.flat, self.steep, self.broad = 1.0, 0.0, 0.0, float("inf")
+        self.servers = Servers()
         self.gate = 0.0  # gate points of a repeatable request, in score units
         self.bar = 0.0  # gate points and doubt of an unrepeatable one, in score units
         self.credit = 0.0  # for weighted round robin

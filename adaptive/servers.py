@@ -1,0 +1,79 @@
+"""How many requests an endpoint serves at a time, and how fast: what its departures say of the queue inside it.
+
+An endpoint of c servers with n requests in it answers at the rate min(n, c) / s, where s is the mean service. So the
+time that it spent with n in flight and the answers that came in that time are all there is to know: for each c the most
+likely s is the sum of min(n, c) × time over the answers, and c is the one under which what was seen is most likely (a
+Poisson process whose rate depends on n; maximum likelihood). Nothing needs to know what the endpoint is. Requests of
+other gateways in it make it look as slow and as narrow as it is for us.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+MOST = 48  # attempts in flight that are told apart
+HALF_LIFE = 10.0  # seconds of memory: an endpoint that lost half its servers is known as such soon after
+ENOUGH = 60.0  # answers, faded, from which on something is said
+# Nats by which a bound on the servers must explain what was seen better than no bound at all: chance alone gives 2 in
+# one case of fifty.
+CLEAR = 2.0
+# Mean gaps between two answers beyond which silence is a pause of the whole endpoint, and says nothing of its servers:
+# at e**-8 by chance.
+PAUSE = 8.0
+
+
+class Servers:
+    """The departures of one endpoint. `note` with the attempts in flight until now, at each change of them."""
+
+    __slots__ = ("answers", "at", "count", "faded_at", "service", "spent")
+
+    def __init__(self) -> None:
+        self.spent = [0.0] * (MOST + 1)  # seconds with so many in flight
+        self.answers = [0.0] * (MOST + 1)  # and the answers in them
+        self.at = 0.0  # of the last change
+        self.faded_at: float | None = None
+        self.count = 0.0  # servers; 0: not known. Where no bound was seen, the most that were in flight at a time.
+        self.service = 0.0  # mean seconds of one request alone
+
+    def note(self, in_flight: int, now: float, answered: bool) -> None:
+        """The number in flight changes now; `answered`: by a good answer."""
+        n = in_flight if in_flight < MOST else MOST
+        passed = now - self.at
+        self.at = now
+        if passed > 0.0 and n:
+            most = PAUSE * self.service / n
+            self.spent[n] += most if 0.0 < most < passed else passed
+        if answered:
+            self.answers[n] += 1.0
+
+    def learn(self, now: float) -> None:
+        """Works `count` and `service` out anew, and lets the past fade."""
+        if self.faded_at is None:
+            self.faded_at = now
+        kept = exp(-(now - self.faded_at) * log(2.0) / HALF_LIFE)
+        self.faded_at = now
+        spent = self.spent = [x * kept for x in self.spent]
+        answers = self.answers = [x * kept for x in self.answers]
+        total = sum(answers)
+        if total < ENOUGH:
+            return
+        seen = max(n for n, x in enumerate(answers) if x >= 0.5)
+        # Sums over the states below a bound, and over those above it, which count as if they were at the bound.
+        below = said = 0.0
+        above, left = sum(spent), total
+        best, count, service = -float("inf"), 0, 0.0
+        unbounded = 0.0
+        for c in range(1, seen + 1):
+            above -= spent[c - 1]
+            work = below + c * above
+            likelihood = said + left * log(c) - total * log(work) if work > 0.0 else -float("inf")
+            if likelihood > best:
+                best, count, service = likelihood, c, work / total
+            unbounded = likelihood
+            below += c * spent[c]
+            said += answers[c] * log(c)
+            left -= answers[c]
+        if best - unbounded < CLEAR:
+            count = seen
+            service = sum(n * x for n, x in enumerate(spent)) / total
+        self.count, self.service = float(count), service

@@ -1,0 +1,70 @@
+"""What departures tell of the servers behind an endpoint."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+
+import pytest
+
+from adaptive.servers import Servers
+
+
+def serve(servers: Servers, count: int, mean: float, rate: float, seconds: float, pause: float = 0.0) -> None:
+    """A queue before so many servers, log-normal service, Poisson arrivals; `pause`: everything stands for so long,
+    once a second.
+    """
+    rng = random.Random(f"{count}/{mean}/{rate}")
+    free, waiting, ends = count, deque[float](), list[float]()
+    now, held, learned = 0.0, 0, 0.0
+    arrives = rng.expovariate(rate)
+    while now < seconds:
+        if ends and ends[0] <= arrives:
+            now = heapq.heappop(ends)
+            if pause and now % 1.0 < pause:
+                heapq.heappush(ends, int(now) + pause + 1e-6 * len(ends) + 1e-9)
+                continue
+            servers.note(held, now, True)
+            held, free = held - 1, free + 1
+        else:
+            now, arrives = arrives, arrives + rng.expovariate(rate)
+            servers.note(held, now, False)
+            held += 1
+            waiting.append(rng.lognormvariate(0.0, 0.6) * mean / 1.197)
+        while free and waiting:
+            free -= 1
+            heapq.heappush(ends, now + waiting.popleft())
+        if now - learned > 0.25:
+            learned = now
+            servers.learn(now)
+
+
+@pytest.mark.parametrize("count", [2, 6, 12])
+def test_a_busy_endpoint_shows_how_many_it_serves_at_a_time_and_how_fast(count: int) -> None:
+    servers = Servers()
+    serve(servers, count, 0.04, 0.9 * count / 0.04, 40.0)
+    assert servers.count == pytest.approx(count, abs=max(1, 0.25 * count))
+    assert servers.service == pytest.approx(0.04, rel=0.15)
+
+
+def test_where_it_never_queues_the_most_it_had_at_a_time_is_all_that_is_known() -> None:
+    servers = Servers()
+    serve(servers, 40, 0.04, 100.0, 40.0)
+    assert 7 <= servers.count <= 16  # the mean is 4
+    assert servers.service == pytest.approx(0.04, rel=0.15)
+
+
+def test_few_answers_say_nothing() -> None:
+    servers = Servers()
+    serve(servers, 2, 0.04, 20.0, 1.0)
+    assert servers.count == 0.0
+
+
+def test_pauses_of_the_whole_endpoint_do_not_make_it_look_slow_for_good() -> None:
+    servers = Servers()
+    serve(servers, 6, 0.04, 75.0, 20.0)
+    before = servers.service
+    paused = Servers()
+    serve(paused, 6, 0.04, 75.0, 20.0, pause=0.1)
+    assert paused.service < 2.0 * before
