@@ -45,6 +45,12 @@ def configuration(config: Config, attempt_timeouts: dict[str, float] | None = No
         "request_headers_to_add": [_added("x-forwarded-host", "%REQ(:AUTHORITY)%", "ADD_IF_ABSENT")],
         "request_headers_to_remove": list(INTERNAL),
         "response_headers_to_remove": list(REPORTED),
+        # Clients learn of HTTP/3 from the other protocols' responses (RFC 9114, 3.1).
+        "response_headers_to_add": [
+            _added("alt-svc", f'h3=":{own.port}"; ma=86400', "OVERWRITE_IF_EXISTS_OR_ADD")
+            for own in config.listen
+            if own.http3
+        ][:1],
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from adaptive.config.load import parse
@@ -90,5 +91,22 @@ def validated(config: Config, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS.keys())
 def test_envoy_takes_it(settings: dict[str, Any], tmp_path: Path) -> None:
+    done = validated(parse(yaml.safe_dump(settings, sort_keys=False)), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_envoy_takes_certificates_and_http_3(tmp_path: Path) -> None:
+    """HTTP/3 is in the wheel: what is validated here needs QUIC."""
+    files = {}
+    made = trustme.CA().issue_cert("a.test")
+    for way, blob in (("cert", made.cert_chain_pems[0]), ("key", made.private_key_pem)):
+        files[way] = str(tmp_path / way)
+        blob.write_to_path(files[way])
+    tls = {"certificates": [{**files, "names": ["a.test"]}, files], "min_version": "1.3"}
+    settings = {
+        **cluster(tls={**files, "ca": files["cert"]}),
+        "listen": [{"address": "127.0.0.1:8443", "tls": tls, "http3": True}],
+        "server": {"trusted": ["10.0.0.0/8"]},
+    }
     done = validated(parse(yaml.safe_dump(settings, sort_keys=False)), tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
