@@ -102,16 +102,16 @@ def line_of(name: str, row: Row) -> str:
     )
 
 
-def worse(ours: Row, theirs: Row) -> list[str]:
+def worse(ours: Row, theirs: Row, peer: str = "nginx") -> list[str]:
     """In what ours is worse: in failures and p99.9; in calm in p50 and p99 beyond what noise explains."""
     found = []
     if ours.failed > theirs.failed:
-        found.append(f"{ours.scenario}: {ours.failed} failed, nginx {theirs.failed}")
+        found.append(f"{ours.scenario}: {ours.failed} failed, {peer} {theirs.failed}")
     if ours.scenario == "calm":
         pairs = (("p50", ours.p50, theirs.p50), ("p99", ours.p99, theirs.p99))
-        found += [f"calm: {name} {a:.1f}, nginx {b:.1f}" for name, a, b in pairs if a > b * (1 + ALLOWANCE)]
+        found += [f"calm: {name} {a:.1f}, {peer} {b:.1f}" for name, a, b in pairs if a > b * (1 + ALLOWANCE)]
     elif ours.p999 > theirs.p999:
-        found.append(f"{ours.scenario}: p99.9 {ours.p999:.1f}, nginx {theirs.p999:.1f}")
+        found.append(f"{ours.scenario}: p99.9 {ours.p999:.1f}, {peer} {theirs.p999:.1f}")
     return found
 
 

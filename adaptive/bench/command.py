@@ -86,7 +86,7 @@ def arena(
 
     wanted = [name for name in scenarios.split(",") if name]
     rows = _run(bench.compare(folder.resolve(), wanted, _say, data_plane, peer))
-    found = [text for ours, theirs in rows for text in bench.worse(ours, theirs)]
+    found = [text for ours, theirs in rows for text in bench.worse(ours, theirs, peer)]
     for text in found:
         typer.echo(f"worse than {peer}: {text}")
     if found:
