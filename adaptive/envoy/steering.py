@@ -105,7 +105,10 @@ class Steering:
         """(version of the Snapshot, propensity) of an attempt that was sent at a time."""
         cluster = self.clusters[name]
         row = -1 if sent_at >= cluster.at[-1] else max(0, bisect_right(cluster.at, sent_at) - 1)
-        return cluster.versions[row], cluster.shares[row].get(slot, 0.0)
+        share = cluster.shares[row].get(slot, 0.0)
+        if not share:  # picked under the push before, which was still in force, or in Envoy's own panic
+            share = cluster.shares[row - 1].get(slot, 0.0) if len(cluster.shares) > 1 else 0.0
+        return cluster.versions[row], share or 1 / len(cluster.slots)
 
     @staticmethod
     def _look(cluster: _Cluster, snapshot: Snapshot) -> _Looked:

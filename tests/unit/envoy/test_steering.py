@@ -107,7 +107,7 @@ def test_an_attempt_finds_the_push_that_it_was_sent_under() -> None:
     steering.due(snapshot(made, 1.0, health=[3, 0, 0, 0]), 1.0)
     assert steering.picked("one", 1, 0.5) == (0, 0.25)
     assert steering.picked("one", 1, 1.5) == (1000, 1 / 3)
-    assert steering.picked("one", 0, 1.5)[1] == 0.0
+    assert steering.picked("one", 0, 1.5)[1] == 0.25, "what is out was picked under the push before"
 
 
 def test_shares_are_of_those_who_serve() -> None:
