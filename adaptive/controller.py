@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from adaptive.model_events import ModelChanged, ModelMoved
 from adaptive.policy import account, rule
 from adaptive.policy.forecast import sentence
 from adaptive.policy.guard import LAG, Observer
@@ -40,6 +41,7 @@ from adaptive.types import (
 )
 from models import default
 from models.columns import Observed, Peers
+from models.contest import Contest, unpacked
 from models.labels import Evidence
 from models.learner import Learner
 from models.predictor import Pair, Predictor, paired
@@ -97,10 +99,14 @@ class Controller:
         self.was_blind = False
         self.rows = 0  # outcomes seen by the last tick: a tick with nothing new has nothing to decide
         self.learner: Learner | None = None
+        self.contest = Contest()
         if self.settings.enabled:
-            made = predictor if predictor is not None else default.pair(self.settings.seed)
-            self.learner = Learner(paired(made), self.settings.horizon)
+            made = paired(predictor) if predictor is not None else self._default()
+            self.learner = Learner(made, self.settings.horizon)
         self._lay_out(topology, 0.0)
+
+    def _default(self) -> Pair:
+        return default.pair(self.settings.seed)
 
     def handle(self, event: Event) -> list[Command]:
         """Takes one event; returns what follows from it. Events go in order of their time."""
@@ -130,6 +136,8 @@ class Controller:
                 return [*moved, self._publish(at)] if moved else []
             case Reconfigured():
                 return self._reconfigure(at, event.topology)
+            case ModelChanged():
+                return self._change_model(at, event)
         return []
 
     def resume(self, last: Snapshot) -> None:
@@ -142,14 +150,15 @@ class Controller:
 
     def report(self) -> dict[str, Any]:
         """Every cluster and endpoint as it stands, JSON-able: for /clusters and the metrics."""
-        return account.report(self._scene())
+        found = account.report(self._scene())
+        return {**found, "model": {**found.get("model", {}), "versions": self.contest.report()}}
 
     def explain(self, cluster: str, address: str) -> dict[str, Any]:
         """Why one endpoint has its state and weight. KeyError where there is no such endpoint."""
         for state in self.steering.clusters:
             for member in state.cluster.members:
                 if state.cluster.name == cluster and member.endpoint.address == address:
-                    return account.explain(self._scene(), state, member)
+                    return {**account.explain(self._scene(), state, member), "models": self.contest.report()}
         raise KeyError(f"{cluster}/{address}")
 
     def _scene(self) -> account.Scene:
@@ -197,6 +206,39 @@ class Controller:
         if self.learner is not None:
             self.learner.forget()
         return [self._publish(at)]
+
+    def _change_model(self, at: float, told: ModelChanged) -> list[Command]:
+        """Takes over a version that was checked; one that cannot be used all the same leaves everything as it is."""
+        known = self.contest.champion if told.role == "champion" else self.contest.challenger
+        if self.learner is None or told.version == known:
+            return []
+        try:
+            pair = unpacked(told.arrays, told.meta, self.settings.seed) if len(told.arrays) else None
+        except ValueError as error:
+            return [ModelMoved(at, "refused", told.version, str(error), False)]
+        if told.role == "challenger":
+            self.contest.challenge(told.version, pair, told.reason)
+            return [ModelMoved(at, "challenges", told.version, told.reason, False)]
+        self.learner.replace(pair if pair is not None else self._default())
+        self.contest.crown(told.version, told.reason)
+        return [ModelMoved(at, "serves", told.version, told.reason, False)]
+
+    def _contest(self, at: float) -> list[Command]:
+        """What the live scores of champion and challenger have come to."""
+        assert self.learner is not None
+        verdict = self.contest.take(at, self.learner.answered)
+        if verdict is None:
+            return []
+        shadow = self.contest.shadow
+        if verdict.deed == "promoted" and shadow is not None:
+            self.learner.replace(shadow)
+            self.contest.crown(verdict.version, verdict.reason)
+        elif verdict.deed == "dismissed":
+            self.contest.challenge("", None, "")
+        else:  # which one served before, the store knows: until it tells, the default does
+            self.learner.replace(self._default())
+            self.contest.crown("", verdict.reason)
+        return [ModelMoved(at, verdict.deed, verdict.version, verdict.reason, True)]
 
     def _tick(self, at: float) -> list[Command]:
         stats = self.stats
@@ -264,7 +306,7 @@ class Controller:
         raw = self.learner.step(
             at, seen, self.peers, evidence, judged.suspicion, shown, lowered, self.errors, self.latency, well
         )
-        commands: list[Command] = []
+        commands = self._contest(at)
         names = [state.cluster.name for state in self.steering.clusters]
         for cluster, what in self.learner.drifts:
             commands.append(Drifted(at, "" if cluster is None else names[cluster], what))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adaptive.model_events import ModelChanged, ModelMoved
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -348,7 +350,8 @@ class InFlightSeen:
     oldest: np.ndarray[Any, Any]  # seconds, monotonic: when the oldest outstanding attempt was sent; NaN where none is
 
 
-Event = OutcomesSeen | Tick | HealthChecked | Reconfigured | Overridden | Announced | ObserverSeen | InFlightSeen
+_Seen = OutcomesSeen | ObserverSeen | InFlightSeen | HealthChecked
+Event = _Seen | Tick | Reconfigured | Overridden | Announced | ModelChanged
 
 
 # Commands: what the Controller wants done.
@@ -391,4 +394,4 @@ class Drifted:
     what: str
 
 
-Command = Publish | Moved | TrustChanged | Drifted
+Command = Publish | Moved | TrustChanged | Drifted | ModelMoved

@@ -9,6 +9,7 @@
     saved       one version of a model on disk: plain arrays and a manifest that proves them
     store       a directory of versions, and which of them is champion and challenger
     estimators  full scikit-learn estimators, for what is only looked at later
+    contest     champion and challenger: who serves, who predicts in shadow, and what came of it
     calls       calls between pods, and what stands out at each pod in each ten seconds
     edges       files of such calls and of injected faults, in the layout of the Nezha recordings
     pods        the probability that a latency fault is in force on a pod

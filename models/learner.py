@@ -82,6 +82,7 @@ class Learner:
         self.drifts: list[DriftSeen] = []  # of the last step
         self.drifted = 0  # drifts since the start
         self.last_drift = ""
+        self.answered: list[Batch] = []  # by the last step, of the short horizon
         self.wants_training = False  # something drifted since this model was trained
         self._asked = self._asked_ahead = self._looked = self._compared = float("-inf")
 
@@ -143,7 +144,7 @@ class Learner:
     ) -> None:
         self.ledger.spoil(shown)
         self.foresight.act(lowered)
-        batches = self.ledger.answer(at, evidence, peers, errors, latency)
+        batches = self.answered = self.ledger.answer(at, evidence, peers, errors, latency)
         for batch in batches:
             self.foresight.tell(batch, len(shown))
         self.soon.take(at, batches, peers, self.drifts)
@@ -172,6 +173,17 @@ class Learner:
     def trusted_ahead(self, at: float, cluster: int) -> tuple[bool, str]:
         """The same of the long horizon's."""
         return self.ahead.account(cluster).judge(at)
+
+    def replace(self, pair: Pair) -> None:
+        """Another pair serves from now on. What is known of the endpoints' past stays; questions do not, for they hold
+        what the other one said.
+        """
+        soon, ahead = Head(pair.soon), Head(pair.ahead)
+        self.soon, self.ahead = soon, ahead
+        self.ledger.clear()
+        self.foresight.clear()
+        self.answered = []
+        self.wants_training = False
 
     def forget(self) -> None:
         """Drops questions and accounts, as when clusters and slots change their meaning; the model stays."""

@@ -75,7 +75,7 @@ def write(parent: Path, manifest: Manifest, arrays: Arrays, files: Mapping[str, 
 
     Raises StoreError where the disk refuses; then nothing of it is left.
     """
-    contents = {ARRAYS: _packed(arrays), **(files or {})}
+    contents = {ARRAYS: packed(arrays), **(files or {})}
     for name in contents:
         if Path(name).name != name or name == MANIFEST or name.startswith("."):
             raise ValueError(f"{name!r} cannot be the name of a file in a version")
@@ -112,7 +112,7 @@ def read(folder: Path) -> Saved:
             )
     if ARRAYS not in contents:
         raise StoreError(f"{folder / MANIFEST}: names no {ARRAYS}")
-    arrays = _unpacked(contents.pop(ARRAYS), folder / ARRAYS)
+    arrays = unpacked(contents.pop(ARRAYS), folder / ARRAYS)
     return Saved(folder.name, manifest, arrays, contents)
 
 
@@ -168,7 +168,7 @@ def _read(path: Path) -> bytes:
         raise StoreError(f"{path}: {error.strerror or error}") from error
 
 
-def _packed(arrays: Arrays) -> bytes:
+def packed(arrays: Arrays) -> bytes:
     """The same arrays give the same bytes."""
     for name, array in arrays.items():
         if np.asarray(array).dtype.kind not in "biufUS":
@@ -178,7 +178,7 @@ def _packed(arrays: Arrays) -> bytes:
     return sink.getvalue()
 
 
-def _unpacked(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+def unpacked(data: bytes, path: Path | str) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             return {name: found[name] for name in found.files}

@@ -19,7 +19,7 @@ PACKAGES = ("adaptive", "models", "replay")
 # Rows from the bottom. Modules in one tuple may import each other, two tuples of a row may not. The longest prefix
 # counts.
 ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("adaptive.types", "adaptive.clock", "adaptive.version"),),
+    (("adaptive.types", "adaptive.model_events", "adaptive.clock", "adaptive.version"),),
     (("adaptive.announcement", "adaptive.ewma", "adaptive.classify", "adaptive.config"),),
     (("adaptive.telemetry", "replay.trace", "replay.tracing", "replay.scenario", "replay.arrivals"),),
     (("models",),),
@@ -61,6 +61,7 @@ EMPTY = frozenset(PACKAGES)
 CORE = (
     "adaptive.announcement",
     "adaptive.types",
+    "adaptive.model_events",
     "adaptive.ewma",
     "adaptive.classify",
     "adaptive.stats",

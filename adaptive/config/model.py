@@ -120,6 +120,8 @@ class ModelConfig(Part):
     seed: Whole = 0
     # Share of repeatable picks that go where the policy would not send them: what keeps the model learning.
     explore: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.004
+    # Whose champion serves and whose challenger predicts in shadow; None: the default model serves.
+    store: Filename | None = None
 
     @field_validator("tick")
     @classmethod

@@ -8,6 +8,7 @@ snapshot stays in force.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from adaptive.gateway import parent
 from adaptive.gateway.boot import BrainBoot, Configuration
 from adaptive.gateway.channel import Channel, Message, open_channel
 from adaptive.gateway.health import HealthChecks
+from adaptive.gateway.modelwatch import EVERY, ModelWatch
+from adaptive.model_events import ModelMoved
 from adaptive.telemetry.board import Board
 from adaptive.telemetry.durations import Durations
 from adaptive.telemetry.ring import Ring
@@ -108,6 +111,8 @@ class Brain:
         self.topology: Topology | None = None
         self.configuration: Configuration | None = None
         self.channel: Channel | None = None
+        self.models: ModelWatch | None = None
+        self._noting: set[asyncio.Task[None]] = set()  # decisions on models on their way to the store
         # What is news is counted from here on: a brain that takes over is not blinded by what happened before it.
         self._lags = self.board.lags()
         self._lost = sum(ring.lost for ring in self.rings)
@@ -120,10 +125,13 @@ class Brain:
         self.channel = await open_channel(self.boot.channel_fd, self._message, self._stop)
         ticking = loop.create_task(self._tick_on())
         ticking.add_done_callback(self._ticking_ended)
+        watching = loop.create_task(self._watch_models())
+        watching.add_done_callback(self._ticking_ended)
         try:
             await self.over
         finally:
             ticking.cancel()
+            watching.cancel()
             self.health.close()
             self._finish()
         return 0
@@ -164,6 +172,16 @@ class Brain:
                 self.overruns += 1
             if clock.monotonic() > due + length:
                 due = clock.monotonic()  # ticks that were missed are not made up for: time only counts once
+
+    async def _watch_models(self) -> None:
+        """Tells the Controller what the store's names have come to stand for. Files are read in a thread."""
+        while True:
+            watch = self.models
+            if watch is not None:
+                for event in await asyncio.to_thread(watch.poll):
+                    if watch is self.models:
+                        self._handle(dataclasses.replace(event, at=clock.monotonic()))
+            await asyncio.sleep(EVERY)
 
     def turn(self, now: float, late: float) -> None:
         """One tick at `now`, which comes `late` seconds after it was due."""
@@ -222,6 +240,15 @@ class Brain:
                     "reason": command.reason,
                 }
             )
+        elif isinstance(command, ModelMoved):
+            who = command.version or "the default model"
+            log.warning("model %s %s: %s", who, command.deed, command.reason, extra={"model": who})
+            told = {"deed": command.deed, "version": command.version, "reason": command.reason}
+            self._send({"type": "model", "at": command.at, **told})
+            if command.decided and self.models is not None:
+                task = asyncio.get_running_loop().create_task(asyncio.to_thread(self.models.carry_out, command))
+                self._noting.add(task)
+                task.add_done_callback(self._noting.discard)
         elif isinstance(command, Drifted):
             log.warning("drift in %s: %s", command.cluster or "every cluster", command.what)
             self._send({"type": "drift", "at": command.at, "cluster": command.cluster, "what": command.what})
@@ -288,6 +315,8 @@ class Brain:
             under = self.topology or made
             self.controller = self.parts.controller(under, configuration, self.board)
             self._begin_log(under, configuration, now)
+            directory = configuration.config.model.store
+            self.models = ModelWatch(directory) if directory is not None else None
         elif before.config.event_log != configuration.config.event_log and configuration.config.event_log is None:
             self._end_log()
         self.configuration, self.topology = configuration, made
@@ -320,6 +349,7 @@ class Brain:
                 "snapshot": self.board.version(),
                 "ticks": self.ticks.report(),
                 "overruns": self.overruns,
+                "models_refused": self.models.refused if self.models is not None else None,
                 "recorder": self.recorder.report() if self.recorder is not None else None,
                 "event_log": self.events.report() if self.events is not None else None,
             },

@@ -328,7 +328,7 @@ class Supervisor:
         """A message that is no answer: what a process has to tell."""
         if message.get("type") == "elsewhere" and self.elsewhere is not None:
             self.elsewhere.heard(message)
-        elif message.get("type") in ("moved", "trust", "drift"):
+        elif message.get("type") in ("moved", "trust", "drift", "model"):
             self.events.append(message)
         elif message.get("type") == "announced":
             self.fleet.brain.send(message)

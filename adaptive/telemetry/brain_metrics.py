@@ -116,7 +116,11 @@ def _whole(out: Families, report: Report) -> None:
         out.counter("model_drifts", "Times that the model's world was seen to change.", model.get("drifts", 0))
         text = "1 once something drifted since the model was trained."
         out.gauge("model_wants_training", text, bool(model.get("wants_training")))
+    _versions(out, model.get("versions", {}))
     brain = report.get("brain", {})
+    if brain.get("models_refused") is not None:
+        text = "Versions of the model store that were refused: corrupted, or made for another program."
+        out.counter("model_refusals", text, brain["models_refused"])
     for worker, lost in enumerate(brain.get("ring_lost", [])):
         out.counter("outcomes_lost", "Outcomes that did not fit in a worker's ring.", lost, worker=str(worker))
     if "snapshot" in brain:
@@ -127,6 +131,20 @@ def _whole(out: Families, report: Report) -> None:
         out.histogram("brain_tick_duration_seconds", text, ticks["bounds"], ticks["counts"], ticks["sum_seconds"])
     _recorder(out, brain.get("recorder"))
     _event_log(out, brain.get("event_log"))
+
+
+def _versions(out: Families, versions: Report) -> None:
+    for role in ("champion", "challenger"):
+        if versions.get(role):
+            text = "1 for the version that serves, and for the one that predicts in shadow."
+            out.gauge("model_version", text, 1, role=role, version=str(versions[role]))
+    for key, text in (
+        ("promotions", "Challengers promoted by their live scores."),
+        ("rollbacks", "Champions rolled back by their live scores."),
+        ("dismissals", "Challengers dismissed by their live scores."),
+    ):
+        if key in versions:
+            out.counter(f"model_{key}", text, versions[key])
 
 
 def _recorder(out: Families, recorder: Report | None) -> None:
