@@ -117,18 +117,22 @@ def test_objects_are_not_saved(store: Store) -> None:
         store.save(MADE, {"bad": np.array([object()])})
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 100 bytes, which the kernel itself enforces: what a full disk is like."""
+    """No file may grow beyond 100 bytes, which the kernel itself enforces: what a full disk is like.
+
+    Not a fixture: the tests' own output may go to a file, and is written before a fixture ends.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_disk_that_takes_no_more_leaves_nothing_half_written(store: Store) -> None:
-    with pytest.raises(StoreError, match="not saved: File too large; nothing was changed"):
+    with small_files(), pytest.raises(StoreError, match="not saved: File too large; nothing was changed"):
         save(store)
     assert everything(store.directory) == {}
 
