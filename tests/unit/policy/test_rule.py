@@ -26,7 +26,9 @@ def calm() -> Observed:
         latency=np.full((3, N), 0.04), p95=np.full(N, 0.1), in_flight=np.full(N, 4.0), oldest=np.full(N, 0.1),
         silence=np.full(N, 0.01), unlucky=np.full(N, 0.01), streak=np.zeros(N, dtype=np.int64),
         checks_failed=np.zeros(N, dtype=np.int64), checks_passed=np.full(N, 5), check_seconds=np.full(N, 0.002),
-        load=np.full(N, np.nan), age=np.full(N, 1e4), typical=np.full(N, 0.04),
+        load=np.full(N, np.nan), age=np.full(N, 1e4), typical=np.full(N, 0.04), p99=np.full(N, 0.14),
+        flight=np.full((3, N), np.log(5.0)), flight_var=np.full(N, 10.0), flight_log=np.full(N, 1.0),
+        log_var=np.full(N, 30.0), cpu=np.full(N, np.nan), memory=np.full(N, np.nan),
     )  # fmt: skip
 
 
