@@ -67,6 +67,7 @@ def test_the_row_of_a_dead_worker_keeps_its_sums_and_drops_what_was_open() -> No
         "CONNECTIONS_OPEN",
         "REQUESTS_OPEN",
         "UPSTREAM_OPEN",
+        "WAITING",
     }
     assert set(row[len(COUNTERS) :]) == {7}
 
