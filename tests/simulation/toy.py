@@ -31,6 +31,7 @@ from adaptive.types import (
     Topology,
     TrustChanged,
 )
+from models.predictor import Predictor
 
 _KINDS = {"d": "<f8", "f": "<f4", "Q": "<u8", "I": "<u4", "H": "<u2", "B": "<u1"}
 ROW = np.dtype([(name, _KINDS[code]) for name, code, _ in OUTCOME_FIELDS])
@@ -81,13 +82,14 @@ class Fleet:
     start: float = 1000.0
     cluster: dict[str, Any] = field(default_factory=dict)
     extra: Callable[[float], list[Event]] = lambda t: []
+    predictor: Predictor | None = None  # None: the one that ships
     commands: list[tuple[float, Command]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.topology = topology(self.size, **self.cluster)
-        self.controller = Controller(self.topology, self.settings)
+        self.controller = Controller(self.topology, self.settings, self.predictor)
         self.health = np.zeros(self.size, dtype=int)
         self.failed_at = np.full(self.size, -1e9)
         self.pending = np.zeros(0, dtype=ROW)
