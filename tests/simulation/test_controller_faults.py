@@ -144,7 +144,7 @@ def test_a_classical_policy_is_moved_by_its_health_checks_alone() -> None:
     assert first(fleet, 1, E) < 14
 
 
-@pytest.mark.xfail(reason="since a model ships, the rule sees this ramp first: to be looked into")
+@pytest.mark.xfail(reason="since the new features the rule sees this ramp before any model does")
 def test_the_model_learns_to_see_a_ramp_before_the_rule_does() -> None:
     """The same endpoint slows down in each of five minutes; the last ramp is lowered by prediction, and sooner."""
 
