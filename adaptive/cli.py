@@ -29,6 +29,7 @@ from adaptive.commands.simulate import simulate
 from adaptive.commands.swarm import swarm
 from adaptive.commands.sweep import sweep
 from adaptive.commands.train import train
+from adaptive.failure import Failure
 
 app = typer.Typer(
     help="An HTTP gateway that learns which instances are about to fail, and steers traffic away from them.",
@@ -52,11 +53,6 @@ DataPlane = Annotated[
 ]
 PATIENCE = 5.0  # seconds for an answer of the admin API
 RELOADING = 30.0  # seconds for a reload, which waits for every process
-
-
-class Failure(Exception):
-    """What a command could not do, in one line for the operator."""
-
 
 app.command("scenarios")(scenarios)
 app.command("simulate")(simulate)

@@ -46,6 +46,7 @@ ROWS: tuple[tuple[tuple[str, ...], ...], ...] = (
             "adaptive.station",
             "adaptive.steered",
             "adaptive.cli",
+            "adaptive.failure",
             "adaptive.arena",
             "adaptive.commands",
             "adaptive.demo",

@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from adaptive.failure import Failure
+
 app = typer.Typer(no_args_is_help=True, help="Measure the gateway on this machine: cost, brain, steadiness.")
 
 
@@ -191,7 +193,6 @@ def teach(
 ) -> None:
     """Train the model that ships, on simulated fleets alone, and write it as a version of the store's form."""
     from adaptive import clock
-    from adaptive.cli import Failure
     from models.fitting import NotFitted
     from models.saved import StoreError
     from replay import teaching

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from adaptive.failure import Failure
+
 app = typer.Typer(help="Envoys that run elsewhere (--data-plane xds).", no_args_is_help=True)
 
 
@@ -26,7 +28,6 @@ def bootstrap(
     key: Annotated[str, typer.Option(help="On Envoy's machine: that certificate's key.")] = "",
 ) -> None:
     """Print the bootstrap of an Envoy that finds us at envoy.service: `envoy --config-path` takes it."""
-    from adaptive.cli import Failure
     from adaptive.config.load import load
     from adaptive.envoy.bootstrap import Node
     from adaptive.envoy.bootstrap import bootstrap as made

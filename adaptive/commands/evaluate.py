@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from adaptive.commands.reporting import File, Out, Thresholds, command, finish, read_thresholds, ready
+from adaptive.failure import Failure
 
 
 def evaluate(
@@ -32,7 +33,6 @@ def evaluate(
     A fleet is fitted to the recorded outcomes and simulated under each policy on the recorded arrivals. Refuses, with
     exit code 1, what the trace cannot support.
     """
-    from adaptive.cli import Failure
     from replay.evaluation.attempts import EvaluationError
     from replay.evaluation.document import document
     from replay.evaluation.evaluate import evaluate as run
@@ -75,7 +75,6 @@ def _read(paths: list[Path]) -> tuple[Any, dict[str, str]]:
     """The trace, and the hashes of its data and of the configuration under which it was recorded. Raises Failure."""
     import hashlib
 
-    from adaptive.cli import Failure
     from replay.trace import TraceError, read
 
     try:
@@ -91,7 +90,6 @@ def _read(paths: list[Path]) -> tuple[Any, dict[str, str]]:
 
 
 def _weights(text: str, known: set[str]) -> dict[str, float]:
-    from adaptive.cli import Failure
 
     made = {}
     for part in filter(None, (p.strip() for p in text.split(","))):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from adaptive.failure import Failure
+
 app = typer.Typer(help="Logs of what a brain was told, and of what it commanded.", no_args_is_help=True)
 
 
@@ -20,7 +22,6 @@ def replay(
     log: Annotated[list[Path], typer.Argument(help="Event logs, or directories of them.", metavar="LOG...")],
 ) -> None:
     """Tell a fresh Controller what a log holds; exit 1 where other commands follow than were logged, with the first."""
-    from adaptive.cli import Failure
     from adaptive.telemetry.events import SUFFIX, EventLogError, read
     from replay import parity
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from adaptive.failure import Failure
+
 Format = Literal[
     "nginx", "envoy", "haproxy", "apache", "gor", "har", "prometheus", "csv", "counts", "nezha", "mooncake", "nginxplus"
 ]
@@ -34,7 +36,6 @@ def import_log(
     answer of query_range), csv (with --map), counts (period,count), nezha, mooncake or nginxplus. Lines that cannot be
     used are counted, the first of them shown, and all kept in OUT.rejected; if none can be used, the exit code is 1.
     """
-    from adaptive.cli import Failure
     from replay.importers.base import ImportFailed, Options, Unusable, moment
     from replay.importers.importing import run
     from replay.trace import TraceError

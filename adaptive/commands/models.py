@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from adaptive.commands.train import StoreDir, opened, say
+from adaptive.failure import Failure
 
 if TYPE_CHECKING:
     from models.saved import Manifest, Saved
@@ -72,7 +73,6 @@ def promote(
     A gateway whose model.store is this directory takes it over within a second or two, without a restart.
     """
     from adaptive import clock
-    from adaptive.cli import Failure
     from models.saved import StoreError
 
     try:
@@ -89,7 +89,6 @@ def rollback(
 ) -> None:
     """Make the champion before the present one champion again; before the first one the default model served."""
     from adaptive import clock
-    from adaptive.cli import Failure
     from models.saved import StoreError
 
     try:
@@ -139,7 +138,6 @@ def _text(lines: list[str]) -> str:
 
 def _load(store: Store, name: str) -> Saved:
     """A version, or one in a directory that was named by its path. Raises Failure."""
-    from adaptive.cli import Failure
     from models import saved
     from models.saved import StoreError
 

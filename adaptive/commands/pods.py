@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptive.commands.reporting import command
+from adaptive.failure import Failure
 
 if TYPE_CHECKING:
     from models.calls import Calls, PodBins
@@ -28,7 +29,6 @@ def is_calls(path: Path) -> bool:
 
 def read(path: Path, faults: Path | None) -> tuple[PodBins, list[Fault], str]:
     """Rows of a day, its faults, and the hash of the calls. Raises Failure."""
-    from adaptive.cli import Failure
     from models.calls import pod_bins
     from models.edges import EdgesError, read_calls, read_faults
 
@@ -48,7 +48,6 @@ def _of_a_trace(path: Path) -> tuple[Calls, str]:
 
     import numpy as np
 
-    from adaptive.cli import Failure
     from models.calls import Calls
     from replay.trace import TraceError
     from replay.trace import read as read_trace
@@ -81,7 +80,6 @@ def _of_a_trace(path: Path) -> tuple[Calls, str]:
 
 def train(path: Path, faults: Path | None, part: float, seed: int, store: Store, at: float, say: Say) -> str:
     """Fits the model to the first part of a day, scores it on the rest, saves it; its id. Raises Failure."""
-    from adaptive.cli import Failure
     from models.calls import NAMES, SCHEMA
     from models.card import card
     from models.edges import shown, truth
@@ -128,7 +126,6 @@ def judgement(model: PodModel, rows: PodBins, faults: list[Fault], seed: int, wh
     """Raises Failure where the rows are of one class."""
     import numpy as np
 
-    from adaptive.cli import Failure
     from models.judging import judge
 
     try:
@@ -139,7 +136,6 @@ def judgement(model: PodModel, rows: PodBins, faults: list[Fault], seed: int, wh
 
 def model_of(saved: Saved | None, say: Say) -> PodModel:
     """The model of pods in a version; the shipped weights where it is none. Raises Failure."""
-    from adaptive.cli import Failure
     from models.pods import KIND, PodModel
 
     if saved is None:

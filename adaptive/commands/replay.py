@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adaptive.commands.reporting import File, Out, Thresholds, command, finish, read_thresholds, ready
+from adaptive.failure import Failure
 
 if TYPE_CHECKING:
     from adaptive.player.sender import Sender
@@ -51,7 +52,6 @@ def replay(
     Latencies count from when a request was due. Recordings hold no paths and no bodies: --path says what is asked for
     (imported logs know it), and bodies are of the recorded size. Ctrl-C ends it with a partial report, exit code 130.
     """
-    from adaptive.cli import Failure
     from replay.player import message, plan
     from replay.player import target as targets
     from replay.trace import TraceError, read
@@ -119,7 +119,6 @@ def _run(sender: Sender) -> None:
 
     import uvloop
 
-    from adaptive.cli import Failure
     from replay.player.target import TargetError
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

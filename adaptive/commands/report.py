@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from adaptive.commands.reporting import File, Out, Thresholds, finish, read_thresholds, ready
+from adaptive.failure import Failure
 
 
 def report(
@@ -17,7 +18,6 @@ def report(
     threshold: Thresholds = None,
 ) -> None:
     """Write a stored report in another form, and judge more thresholds on it."""
-    from adaptive.cli import Failure
     from replay.report.document import DocumentError, read
 
     ready(file)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from adaptive.failure import Failure
+
 if TYPE_CHECKING:
     from replay.report.document import Document
     from replay.report.thresholds import Threshold
@@ -41,7 +43,6 @@ def read_thresholds(texts: Iterable[str] | None, policies: Iterable[str]) -> lis
 
 def ready(file: Path | None) -> None:
     """Before the work is done: whether the report can be written where it is wanted. Raises Failure."""
-    from adaptive.cli import Failure
 
     if file is not None and file.is_dir():
         raise Failure(f"{file}: is a directory; name a file for the report")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from adaptive.failure import Failure
+
 
 def scenarios(
     name: Annotated[str, typer.Argument(help="Print this one, as JSON; none: list them all.")] = "",
@@ -23,7 +25,6 @@ def scenarios(
 
     Those whose names begin with `arena_` are ten instances of six slots at 1,000 requests a second; only --seed counts.
     """
-    from adaptive.cli import Failure
     from adaptive.config.suggest import suggestion
     from replay import library
     from replay.scenario_file import to_json

@@ -11,6 +11,7 @@ import typer
 from adaptive.commands import arguments
 from adaptive.commands.progress import Progress
 from adaptive.commands.reporting import File, Out, Thresholds, command, finish, read_thresholds, ready
+from adaptive.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,6 @@ def simulate(
 
     Of 95 % intervals: over the seeds where there are five or more, else over blocks of time.
     """
-    from adaptive.cli import Failure
     from replay.comparison import report
     from replay.sweep.cells import Stock, grid
     from replay.sweep.spread import SpreadError
@@ -90,7 +90,6 @@ def _part(cell: Cell, first: int) -> Part:
 
 def _record(cell: Cell, path: Path) -> None:
     """Writes a run's attempts as a trace."""
-    from adaptive.cli import Failure
     from adaptive.telemetry.recording import Header
     from replay.simulator.simulation import CLUSTER, cluster_of
     from replay.simulator.simulation import simulate as run

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adaptive.failure import Failure
+
 if TYPE_CHECKING:
     from replay.swarm import Finding
     from replay.worlds import World
@@ -27,7 +29,6 @@ def swarm(
 
     Each world's seed is printed before the world runs; a failure is printed with the command that makes it again.
     """
-    from adaptive.cli import Failure
     from replay.scenario import ScenarioError
 
     try:

@@ -13,6 +13,7 @@ import typer
 
 from adaptive import clock
 from adaptive.commands.progress import Progress
+from adaptive.failure import Failure
 
 if TYPE_CHECKING:
     from replay.sweep.cells import Cell
@@ -46,7 +47,6 @@ def sweep(
     A cell that fails is a row with its reason, and the exit code is then 1. Rows are the same bit for bit wherever they
     are made.
     """
-    from adaptive.cli import Failure
     from replay.scenario import ScenarioError
     from replay.sweep.rows import RowsError
     from replay.sweep.spread import SpreadError
@@ -99,7 +99,6 @@ def _run(
     cells: list[Cell], spreading: Any, out: str, file: Path | None, resume: bool, minutes: float
 ) -> list[dict[str, Any]]:
     """The rows of these cells: those that the file has, and those that are made now, written as they come."""
-    from adaptive.cli import Failure
     from replay.sweep import rows as tables
 
     wanted = {cell.key() for cell in cells}

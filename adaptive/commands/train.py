@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from adaptive.failure import Failure
+
 if TYPE_CHECKING:
     from models.store import Store
 
@@ -36,7 +38,6 @@ def train(
     The split is by time: the first part trains, the rest scores.
     """
     from adaptive import clock
-    from adaptive.cli import Failure
     from adaptive.commands import pods
 
     kept = opened(store)
@@ -59,7 +60,6 @@ def opened(directory: Path | None) -> Store:
 def finish(store: Store, made: str, name: Literal["none", "challenger", "champion"]) -> None:
     """Names the version as asked, and prints its id. Raises Failure."""
     from adaptive import clock
-    from adaptive.cli import Failure
     from models.saved import StoreError
 
     say(f"saved as {made} in {store.directory}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from adaptive.gateway.exchange import Exchange
     from adaptive.gateway.reply import ReplyHead
 
+monotonic = clock.monotonic
 _FINAL = int(Mark.FINAL)
 
 
@@ -51,7 +52,7 @@ def half_closed(exchange: Exchange, by_client: bool) -> bool:
 
 def lost(exchange: Exchange) -> None:
     """The endpoint closed a tunnel."""
-    now = clock.monotonic()
+    now = monotonic()
     if exchange.attempt is not None:
         exchange.attempt.close(Cause.UPGRADED, 101, now)
     exchange.keep = False

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from adaptive.cli import Failure, app
+from adaptive.cli import app
+from adaptive.failure import Failure
 
 NEZHA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "nezha"
 DAY = NEZHA / "2022-08-22"

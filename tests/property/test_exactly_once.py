@@ -95,7 +95,7 @@ async def test_each_attempt_is_closed_exactly_once(seed: int, monkeypatch: pytes
     assert len(pairs) == len(set(pairs)) == world.plane.row[counters.ATTEMPTS] > 10
     assert len(set(rows["cause"])) >= 4, "the steps reach too few endings to prove anything"
     for cluster in world.plane.clusters:
-        assert cluster.in_flight == 0
+        assert cluster.admission.in_flight == 0 and cluster.admission.waiting == 0
         assert all(not lane.in_flight and not lane.outstanding for lane in cluster.balancer.lanes)
     assert world.plane.row[counters.CONNECTIONS_OPEN] == 0
     assert all(upstream.attempt is None for upstream in world.upstreams)

@@ -11,7 +11,7 @@ import pytest
 
 from adaptive.config.load import parse
 from adaptive.config.topology import assign_slots
-from adaptive.gateway import attempt, client, exchange, upstream
+from adaptive.gateway import attempt, client, exchange, tunnels, upstream
 from adaptive.gateway.boot import Configuration
 from adaptive.gateway.client import ClientConnection
 from adaptive.gateway.plane import Plane
@@ -125,7 +125,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch, config: str = CONFIG) -> World:
     plane = Plane(0, 7, 1, board, ring, counts)
     parsed = parse(config, "test.yaml", {})
     world = World(plane, ring)
-    for module in (attempt, client, exchange, upstream):
+    for module in (attempt, client, exchange, tunnels, upstream):
         monkeypatch.setattr(module, "monotonic", lambda: world.now)
 
     def connect(pool: Pool, waiting: Any) -> None:
