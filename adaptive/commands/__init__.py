@@ -1,1 +1,1 @@
-"""The commands around replay, models and Envoy, one module each; `adaptive.cli` puts them together."""
+"""The commands, one module a subject; `adaptive.cli` puts them together."""

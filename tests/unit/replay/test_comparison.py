@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from adaptive.cli import Failure, app
+from adaptive.cli import app
+from adaptive.failure import Failure
 from replay.comparison import SEEDS, over_seeds, part, report
 from replay.sweep.cells import Stock, grid
 from replay.trace import read
