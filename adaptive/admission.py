@@ -36,6 +36,7 @@ LEAST = 2  # requests in flight for each endpoint, whatever the throughput: what
 # Share of requests whose client left, above which the clients' patience counts, and the part of it to be used.
 LEAVING, WITHIN = 0.1, 0.5
 PATIENCE_RISE = 10.0  # seconds in which that patience is forgotten
+IDLE = 60.0  # seconds without a look that count at most: days of quiet are no more than a minute of it, and no overflow
 RANKS = 3
 
 
@@ -63,7 +64,8 @@ class Admission:
     """The requests of one cluster in one worker: `enter`, then `left` exactly once for each that entered.
 
     `endpoints`: how many there are; `most`: requests that may be in flight whatever happens; `waiting`: that may wait;
-    `goal`: seconds that an admitted request may take on average, 0: learned; `adaptive` False: only `most` counts.
+    `goal`: seconds that an admitted request may take on average, 0: learned; `adaptive` False: only `most` holds
+    requests back; the calm latency is learned all the same, since hedges go by it.
     """
 
     def __init__(
@@ -209,15 +211,17 @@ class Admission:
         if gone or answers:
             kept = exp(-passed / RATE_TAU)
             self._leaving = self._leaving * kept + gone / (gone + answers) * (1.0 - kept)
-        self.patience *= exp(passed / PATIENCE_RISE)
+        self.patience *= exp(min(passed, IDLE) / PATIENCE_RISE)
         if gone and self._leaving > LEAVING:
             self.patience = min(self.patience, self._gone_spent / gone)
         self._answers = self._gone = 0
         self._spent = self._gone_spent = 0.0
-        if not self.adaptive or self._began is None or self._seen < FEW or now - self._began < 2 * SETTLES:
+        if self._began is None or self._seen < FEW or now - self._began < 2 * SETTLES:
             return
         lower = self.base <= 0.0 or self._lasting < self.base
-        self.base = self._lasting if lower else min(self.base * exp(passed / BASE_RISE), self._lasting)
+        self.base = self._lasting if lower else min(self.base * exp(min(passed, IDLE) / BASE_RISE), self._lasting)
+        if not self.adaptive:
+            return
         goal = min(self.given or GOAL * self.base, WITHIN * self.patience)
         self.wait = goal * (1.0 - AT_ENDPOINTS)
         self.held = self.recent > INFLATED * self.base or self._leaving > LEAVING or self.waiting > 0

@@ -69,6 +69,29 @@ def test_with_the_mechanism_off_only_the_bound_counts() -> None:
     assert not admission.held and admission.limit == 4096 and now > 0
 
 
+def test_with_the_mechanism_off_calm_still_has_room_for_hedges_and_an_overload_has_none() -> None:
+    admission = made(adaptive=False)
+    now = calm(admission)
+    assert admission.base > 0.0 and admission.spare
+    overload(admission, now)
+    assert not admission.spare and not admission.held
+
+
+def test_days_without_a_request_overflow_nothing_and_what_comes_after_is_calm() -> None:
+    for idle in (2 * 3600.0, 7 * 86_400.0, 1e9):
+        admission = made()
+        now = calm(admission)
+        for _ in range(50):  # half of the clients leave: their patience is known, and so grows while nothing comes
+            now += 0.01
+            for k in range(4):
+                admission.enter(now, object())
+                admission.left(now, 2 * SERVICE, k < 2, k >= 2)
+        admission.sweep(now := now + 0.1)
+        assert admission.patience < 1.0
+        now = calm(admission, now + idle)
+        assert not admission.held and admission.patience > 1.0
+
+
 def test_what_exceeds_the_limit_waits_and_enters_as_others_leave_or_is_turned_away_after_its_time() -> None:
     admission = made()
     now = overload(admission, calm(admission))
