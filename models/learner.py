@@ -19,6 +19,9 @@ ASK_EVERY = 0.5  # seconds between questions: windows of 1 s have half changed b
 ASK_AHEAD = 2.0  # and between those of the long horizon
 FIT_EVERY = 1.0  # seconds; a fit costs about half a millisecond, whatever the traffic
 LOOK_AHEAD = 0.5  # seconds between two predictions of the long horizon, which moves slowly
+# Attempts within 30 s without which nothing is foreseen: a trend of half a minute is drawn through windows of 5 s, and
+# needs ten latencies in each, as the rule does for a mean. With five, one slow answer is a p95, and two are a trend.
+LEAST_AHEAD = 60
 LOOK_SHIFT = 5.0  # seconds between two looks at the population of the features
 HELD = 64  # most batches that wait for the next fit
 
@@ -126,6 +129,8 @@ class Learner:
         if at - self._looked >= LOOK_AHEAD or len(self.coming) != len(shown):
             self._looked = at
             self.coming, self.coming_least = _with_least(self.ahead.predictor, self.features)
+        few = seen.attempts[2] < LEAST_AHEAD
+        self.coming[few] = self.coming_least[few] = np.nan
         if at - self._asked >= ASK_EVERY:
             self._asked = at
             self.ledger.ask(at, self.features, evidence, suspicion, self.probability, shown)

@@ -49,6 +49,14 @@ def test_one_request_a_second_with_a_rare_error_moves_nothing() -> None:
     assert_even(Fleet(10, lambda t, s: Behaviour(errors=0.01), rate=lambda t: 10).run(300))
 
 
+@pytest.mark.parametrize(("each", "asked"), [(1, False), (4, True)])
+def test_nothing_is_foreseen_of_endpoints_with_few_requests(each: int, asked: bool) -> None:
+    learner = Fleet(5, lambda t, s: Behaviour(), rate=lambda t: 5 * each).run(35).controller.learner
+    assert learner is not None
+    assert not np.isnan(learner.features).any()
+    assert np.isfinite(learner.coming).all() == np.isfinite(learner.coming_least).all() == asked
+
+
 def test_a_stall_of_the_gateway_ejects_nobody() -> None:
     """For a second the data plane does not run: eight of ten look refused or slow, and the brain is told why."""
 
