@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
 from adaptive.controller import Controller, Settings
 from adaptive.telemetry import events
-from adaptive.telemetry.events import Log
+from adaptive.telemetry.events import EventLogError, Log
 from models.predictor import Predictor
 
 
@@ -44,8 +43,10 @@ class Verdict:
 def replay(log: Log, predictor: Predictor | None = None) -> Verdict:
     """Tells a fresh Controller all that the log holds, until the first difference. Raises EventLogError."""
     begun = log.begun
-    values = {**events.plain(Settings()), **begun.settings}
-    settings: Any = SimpleNamespace(**values)
+    try:
+        settings = msgspec.convert(dict(begun.settings), Settings)
+    except msgspec.ValidationError as error:
+        raise EventLogError(f"{log.path}: the settings of its Controller: {error}") from None
     controller = Controller(begun.topology, settings, predictor)
     if begun.resumed is not None:
         controller.resume(begun.resumed)

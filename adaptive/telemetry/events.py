@@ -135,9 +135,11 @@ def block(records: bytes) -> bytes:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Settings, a dataclass or a part of the configuration, as plain values."""
-    dump = getattr(settings, "model_dump", None)
-    return dict(dump(mode="json")) if dump else {f.name: getattr(settings, f.name) for f in fields(settings)}
+    """Settings, a dataclass or a part of the configuration, as the values that a Controller reads: a duration is the
+    seconds that it is inside, not the text that the configuration would write.
+    """
+    names = getattr(type(settings), "model_fields", None) or [f.name for f in fields(settings)]
+    return {name: getattr(settings, name) for name in names}
 
 
 def read(path: Path, source: BinaryIO) -> Log:
