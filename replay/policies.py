@@ -27,6 +27,7 @@ from replay.baselines.linkerd import PenaltyPeakEwma
 from replay.baselines.nginx import NginxLeastConn
 from replay.baselines.pid import PidWeights
 from replay.baselines.prequal import Prequal
+from replay.baselines.weighted import Weighted
 
 Timed = Literal["none", "repeatable", "all"]
 Build = Callable[[Cluster, random.Random, Iterable[Lane], Fleet], balancer.Balancer]
@@ -79,6 +80,7 @@ def _c3_ranking(cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], f
 
 BASELINES: tuple[tuple[str, Build, str], ...] = (
     ("least_request_all", _blind(LeastRequestAll), "Envoy's FULL_SCAN: join the shortest queue"),
+    ("weighted", Weighted, "weighted round robin: weights as the capacities, for good"),
     ("penalty_peak_ewma", _blind(PenaltyPeakEwma), "Linkerd's PenaltyPeakEwma with the unified breaker, its defaults"),
     ("c3", C3, "C3, NSDI'15: cubic ranking, cubic rate control"),
     ("c3_ranking", _c3_ranking, "C3's ranking without its rate control"),
@@ -98,7 +100,7 @@ BASELINES: tuple[tuple[str, Build, str], ...] = (
 
 # nginx's proxy_read_timeout and HAProxy's timeout server know no methods; Envoy's per_try_timeout is set per route. Who
 # knows where nothing hangs needs none, and in overload it would add retries to full queues.
-TIMED: dict[str, Timed] = {"nginx_least_conn": "all", "haproxy_leastconn": "all", "clairvoyant": "none"}
+TIMED: dict[str, Timed] = {"nginx_least_conn": "all", "haproxy_leastconn": "all", "clairvoyant": "none", "weighted": "none"}
 
 POLICIES: dict[str, Policy] = {
     "adaptive": Policy(

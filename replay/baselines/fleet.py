@@ -22,6 +22,9 @@ class Fleet(Protocol):
     def utilisation(self, slot: int, now: float) -> float:
         """The share of its slots that are busy: what an instance reports of itself. One failing fast reports little."""
 
+    def capacity(self, slot: int) -> float:
+        """Requests a second that the instance serves when nothing is wrong: what an operator knows of its machine."""
+
     def truth(self, slot: int, now: float) -> tuple[bool, float]:
         """Whether a request sent now may fail, by any chance above 0; seconds until it is expected to be answered, its
         repetitions after errors included: infinite where it would hang or fail for certain.

@@ -31,6 +31,10 @@ class NoTruth:
         """Nothing."""
         return math.nan
 
+    def capacity(self, slot: int) -> float:
+        """All alike, as whoever set no weights took them to be."""
+        return 1.0
+
     def truth(self, slot: int, now: float) -> tuple[bool, float]:
         """Nothing."""
         return False, math.nan

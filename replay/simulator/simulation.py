@@ -288,6 +288,11 @@ class Simulation:
         instance = self.instances[slot]
         return instance.busy / instance.slots
 
+    def capacity(self, slot: int) -> float:
+        """Slots over the mean service time, as the scenario begins with them."""
+        instance = self.instances[slot]
+        return instance.slots / instance.mean
+
     def truth(self, slot: int, now: float) -> tuple[bool, float]:
         """How an instance really is."""
         return self.instances[slot].truth(now)

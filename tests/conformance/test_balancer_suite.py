@@ -41,6 +41,7 @@ DETERMINISTIC = {
     "haproxy_leastconn",
     "nginx_least_conn",
     "pid_weights",
+    "weighted",
     "wrr_a58",
 }
 # Their sources know no weights.
@@ -57,6 +58,9 @@ class Still:
 
     def utilisation(self, slot: int, now: float) -> float:
         return 0.5
+
+    def capacity(self, slot: int) -> float:
+        return 150.0
 
     def truth(self, slot: int, now: float) -> tuple[bool, float]:
         return False, 0.04

@@ -35,6 +35,9 @@ class Fleet:
     def utilisation(self, slot: int, now: float) -> float:
         return 0.0
 
+    def capacity(self, slot: int) -> float:
+        return 150.0
+
     def truth(self, slot: int, now: float) -> tuple[bool, float]:
         return False, 0.01
 

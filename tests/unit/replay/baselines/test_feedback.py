@@ -15,6 +15,7 @@ from replay.baselines.clairvoyant import Clairvoyant
 from replay.baselines.grpc import WeightedRoundRobinA58
 from replay.baselines.pid import PidWeights
 from replay.baselines.prequal import Entry, Prequal
+from replay.baselines.weighted import Weighted
 
 
 class Told:
@@ -24,6 +25,7 @@ class Told:
         self.running = [0] * n
         self.latency = [0.04] * n
         self.busy = [0.5] * n
+        self.capacities = [150.0] * n
         self.true = [(False, 0.04)] * n
 
     def probe(self, slot: int, now: float) -> tuple[int, float]:
@@ -31,6 +33,9 @@ class Told:
 
     def utilisation(self, slot: int, now: float) -> float:
         return self.busy[slot]
+
+    def capacity(self, slot: int) -> float:
+        return self.capacities[slot]
 
     def truth(self, slot: int, now: float) -> tuple[bool, float]:
         return self.true[slot]
@@ -219,6 +224,20 @@ def test_a58_gives_who_has_no_weight_the_mean_of_the_others() -> None:
     balancer.pick(13.0, True)
     ratio = [weight / balancer.weights[0] for weight in balancer.weights]
     assert ratio == [1.0, pytest.approx(1 / 3, rel=0.02), pytest.approx(2 / 3, rel=0.02)]
+
+
+# Static weights.
+
+
+def test_static_weights_are_as_the_capacities_and_stay_so_whatever_happens() -> None:
+    fleet = Told(3)
+    fleet.capacities = [50.0, 100.0, 150.0]
+    balancer = Weighted(cluster(3), random.Random(1), (), fleet)
+    for quarter in range(4):
+        count = Counter(choose(balancer, quarter * 10.0 + k / 100).slot for k in range(300))
+        fleet.busy = [1.0, 0.0, 0.0]
+        fleet.true = [(True, 9.0)] * 3
+        assert [count[slot] for slot in range(3)] == [pytest.approx(due, abs=1) for due in (50, 100, 150)]
 
 
 # The PID.
