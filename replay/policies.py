@@ -100,7 +100,12 @@ BASELINES: tuple[tuple[str, Build, str], ...] = (
 
 # nginx's proxy_read_timeout and HAProxy's timeout server know no methods; Envoy's per_try_timeout is set per route. Who
 # knows where nothing hangs needs none, and in overload it would add retries to full queues.
-TIMED: dict[str, Timed] = {"nginx_least_conn": "all", "haproxy_leastconn": "all", "clairvoyant": "none", "weighted": "none"}
+TIMED: dict[str, Timed] = {
+    "nginx_least_conn": "all",
+    "haproxy_leastconn": "all",
+    "clairvoyant": "none",
+    "weighted": "none",
+}
 
 POLICIES: dict[str, Policy] = {
     "adaptive": Policy(

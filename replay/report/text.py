@@ -88,7 +88,7 @@ def _compared(made: Document) -> Iterator[str]:
         value = words.figure(one["figure"], one["difference"])
         sign = "+" if (one["difference"] or 0.0) > 0.0 else ""
         span = words.interval(one["figure"], one["interval"])
-        verdict = words.better(one["difference"], one["better"])
+        verdict = words.better(one["difference"], one["interval"], one["better"])
         lines.append(
             (f"  {name}", f"to {one['to']}", one["figure"], sign + value, f"[{span}]" if span else "", verdict)
         )

@@ -93,9 +93,11 @@ def promise(one: Judged) -> str:
     return f"{value} ({span}){doubt}"
 
 
-def better(difference: float | None, verdict: bool | None) -> str:
+def better(difference: float | None, span: Interval | Sequence[float | None], verdict: bool | None) -> str:
     """What a comparison says."""
-    if difference is None or verdict is None:
+    if difference is None or None in span:
+        return "no interval, so nothing is said"
+    if verdict is None:
         return "no difference that the interval would show"
     return "better" if verdict else "worse"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay.report import series
+from replay.report import series, words
 from replay.report.document import Document, DocumentError, check, clean, document, read, row
 from replay.report.write import render, write
 
@@ -131,3 +131,9 @@ def test_errors_over_time_count_every_request_once() -> None:
     found = series.errors(due, failed)
     assert sum(found["requests"]) == 1000 and sum(found["failed"]) == int(failed.sum())
     assert sum(found["failed"][: len(found["failed"]) // 2 - 1]) == 0
+
+
+def test_where_there_is_no_interval_nothing_is_said_of_a_difference() -> None:
+    assert words.better(-583.0, (None, None), None) == "no interval, so nothing is said"
+    assert words.better(-1.0, (-3.0, 2.0), None) == "no difference that the interval would show"
+    assert (words.better(-1.0, (-3.0, -0.5), True), words.better(1.0, (0.5, 3.0), False)) == ("better", "worse")
