@@ -343,7 +343,22 @@ def weight_violations(known: Sources) -> list[str]:
     return found
 
 
+def map_violations(known: Sources) -> list[str]:
+    """Modules that the docstring of their package does not name."""
+    found = []
+    for package, source in known.items():
+        if not package.endswith(PACKAGE):
+            continue
+        told = set(re.findall(r"\w+", ast.get_docstring(ast.parse(source)) or ""))
+        inside = package.removesuffix(PACKAGE) + "."
+        names = {module.removeprefix(inside).split(".")[0] for module in known if module.startswith(inside)}
+        for name in sorted(names - told - {"__init__"}):
+            found.append(f"{package}: does not say what {name} is. A package's docstring is the map of its modules.")
+    return found
+
+
 RULES = {
+    "map": map_violations,
     "imports": import_violations,
     "clock": clock_violations,
     "core": core_violations,
@@ -411,6 +426,8 @@ PLANTED = [
     ("form", {"adaptive.policy.__init__": '"""Policies."""\nfrom adaptive import types'}, "more than a docstring"),
     ("form", {"adaptive.policy.__init__": ""}, "no docstring"),
     ("form", {"adaptive.stats": '"""Windows."""\nx = 1'}, "__future__"),
+    ("map", {"models.__init__": '"""Has a store."""', "models.store": "", "models.past": ""}, "what past is"),
+    ("map", {"models.__init__": '"""Says nothing."""', "models.trees.__init__": '"""x"""'}, "what trees is"),
     ("unsafe", {"models.store": "import pickle"}, "runs whatever it says"),
     ("unsafe", {"models.store": "from joblib.externals import x\nimport cloudpickle"}, "runs whatever it says"),
     ("unsafe", {"models.store": "np.load(path, allow_pickle=True)"}, "allows pickles"),
@@ -440,6 +457,7 @@ ALLOWED = [
     ("core", {"adaptive.balancer": "import random\ndef f(r: random.Random):\n    return random.Random(r.random())"}),
     ("core", {"models.store": "import socket", "adaptive.gateway.worker": "import asyncio"}),
     ("sizes", {"adaptive.stats": "def f():\n" + "    x = 1\n" * (FUNCTION_LINES - 1)}),
+    ("map", {"models.__init__": '"""store, past: both."""', "models.store": "", "models.past.__init__": ""}),
     ("unsafe", {"adaptive.cli": "subprocess.run(words, shell=False)"}),
     (
         "weight",

@@ -1,1 +1,7 @@
-"""The commands, one module a subject; `adaptive.cli` puts them together."""
+"""The commands, one module a subject; `adaptive.cli` puts them together.
+
+- The gateway: `gateway` (serve, check, status, explain, ...), `envoy`.
+- Replay: `importing`, `evaluate`, `replay`, `simulate`, `scenarios`, `sweep`, `swarm`, `report`, `events`.
+- Models: `train`, `models`; `pods` is what both do with a day of calls between pods.
+- What they share: `arguments`, `progress`, `reporting`.
+"""

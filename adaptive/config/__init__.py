@@ -6,5 +6,6 @@
 - `topology`: from a Config to slots and to `adaptive.types.Topology`; the hash of a Config.
 - `schema`: JSON Schema for editors.
 - `document` (YAML with lines), `environment` (`${NAME}`), `checks` (references), `explain` (errors in words), `errors`.
+- `files` opens what a configuration names; `suggest` guesses what a misspelt key meant.
 - `base`, `units`, `address`, `pattern`: the kinds of value.
 """

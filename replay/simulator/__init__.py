@@ -1,7 +1,8 @@
 """The simulator: gateways in front of a fleet, in virtual time.
 
 - `simulation`: `simulate(scenario, policy, seed)`; the heap, the clients, who is who.
-- `gateway`: a worker and what it does with a request; `paths`: the network between it and the instances.
+- `gateway`: a worker and what it does with a request (`exchange`, `patience`); `paths`: the network between it and the
+  instances.
 - `instance`: a queue before slots; `service`: service times; `faults`: what is wrong with an instance, and when.
 - `brain`: the Controller above a gateway, its ticks, its health checks.
 - `run`: what came of it.
