@@ -99,7 +99,7 @@ def report(parts: Iterable[Part], command: str) -> Document:
     made["series"] = {"latency": {}, "errors": {}, "weights": {}, "states": {}}
     for name in names:
         of_policy = {policy: of for (scenario, policy), of in groups.items() if scenario == name}
-        rows, compared, doubt = _figures(name, of_policy)
+        rows, compared, doubt = figured(name, of_policy, next(iter(of_policy.values()))[0].cell.seed)
         made["warnings"] += [f"{name}: no intervals: {doubt}"] if doubt else []
         made["rows"] += rows
         made["compared"] += compared
@@ -124,18 +124,22 @@ def _draw(made: Document, name: str, of: Sequence[Part]) -> None:
     made["moves"] += moves
 
 
-def _figures(scenario: str, of_policy: Mapping[str, Sequence[Part]]) -> tuple[list[Row], list[Compared], str]:
-    """Rows, every policy against the first, and why there are no intervals, "" where there are."""
+def figured(
+    scenario: str, of_policy: Mapping[str, Sequence[Part]], seed: int
+) -> tuple[list[Row], list[Compared], str]:
+    """Rows, every policy against the first, and why there are no intervals, "" where there are. `seed`: of the
+    bootstrap.
+    """
     seeds = min(len(of) for of in of_policy.values())
-    figured = {policy: [one.figures() for one in of] for policy, of in of_policy.items()}
-    blocks = None if seeds >= SEEDS else Blocks(of_policy)
+    own = {policy: [one.figures() for one in of] for policy, of in of_policy.items()}
+    blocks = None if seeds >= SEEDS else Blocks(of_policy, seed)
     rows: list[Row] = []
     compared: list[Compared] = []
     first = next(iter(of_policy))
     for policy, of in of_policy.items():
         values, spans = {}, {}
         for name in (*QUANTILES, "mean", "failed"):
-            each = np.array([f[name] for f in figured[policy]])
+            each = np.array([f[name] for f in own[policy]])
             values[name], span = over_seeds(each, name != "failed")
             spans[name] = span if blocks is None else blocks.interval(policy, name)
         judged = round(float(np.mean([len(one.due) for one in of])))
@@ -143,7 +147,7 @@ def _figures(scenario: str, of_policy: Mapping[str, Sequence[Part]]) -> tuple[li
         if policy == first:
             continue
         for name in COMPARED:
-            a, b = (np.array([f[name] for f in figured[p]]) for p in (policy, first))
+            a, b = (np.array([f[name] for f in own[p]]) for p in (policy, first))
             value, span = over_seeds(a[:seeds] - b[:seeds], False)
             if blocks is not None:
                 span = blocks.interval(policy, name, first)
@@ -172,7 +176,7 @@ def over_seeds(each: Floats, logarithms: bool) -> tuple[float, tuple[float, floa
 class Blocks:
     """Intervals from blocks of time, drawn once for all policies of a scenario."""
 
-    def __init__(self, of_policy: Mapping[str, Sequence[Part]]) -> None:
+    def __init__(self, of_policy: Mapping[str, Sequence[Part]], seed: int) -> None:
         self.parts = of_policy
         first = next(iter(of_policy.values()))
         seconds = max(
@@ -186,7 +190,7 @@ class Blocks:
             ids.append(block_ids(one.due, seconds) + begin)
         self.runs = len(first)
         self.ids = np.concatenate(ids)
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([first[0].cell.seed, 0xB10C])))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0xB10C])))
         self.draw = Resampling(int(self.ids[-1]) + 1, rng)
         self.known: dict[tuple[str, str], Figure] = {}
 

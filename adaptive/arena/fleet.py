@@ -3,18 +3,20 @@
     python -m adaptive.arena.fleet '{"scenario": "/tmp/x/hang.json", "seed": 1, "parent": 4711}'
 
 Each instance listens on a port of its own, has the scenario's slots and backlog, and takes for a request the time that
-the simulator would: by the number in its path, the first time that the fleet sees it, and drawn anew for a further
+the simulator would: by the number in its path, the first time that the fleet serves it, and drawn anew for a further
 attempt. Its faults are those of the simulator, by the clock. Writes one JSON line with its ports; reads one with the
-time (monotonic) of the scenario's zero; ends when its standard input does.
+time (monotonic) of the scenario's zero; when its standard input ends it writes what it has counted, and ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import socket
 import sys
+from array import array
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from replay.scenario import Scenario, Service
 from replay.simulator import service
 from replay.simulator.faults import Condition, Faults, condition
 
+AFTER = 5  # seconds after the scenario's end in which attempts are still counted
 LIFECYCLE = 0.02  # seconds between looks at the schedule, for opening and closing the port
 LATER = 4096  # service times of further attempts, drawn beforehand
 BODY = b'{"ok":true,"pad":"' + b"x" * 200 + b'"}'
@@ -94,6 +97,7 @@ class Instance:
 
     def arrive(self, connection: Connection, number: int) -> None:
         """One request."""
+        self.fleet.count(number)
         now = self.now()
         if now.unreachable or (now.hang and self.rng.random() < now.hang):
             return
@@ -133,6 +137,7 @@ class Instance:
             return
         self.busy -= 1
         connection.answer(OK)
+        self.fleet.late.append(clock.monotonic() - end)
         slots = max(1, int(self.slots * now.share))
         while self.queue and self.busy < slots:
             following, base = self.queue.popleft()
@@ -190,9 +195,13 @@ class Fleet:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario = scenario
-        self.zero = float("inf")
+        self.zero = math.inf
         plan = arrivals.draw(scenario, seed)
         self.seen = [False] * len(plan.due)
+        self.met = [False] * len(plan.due)
+        # By second: attempts at requests that had not been seen before, and further ones.
+        self.attempts = [[0] * (int(scenario.seconds) + AFTER) for _ in range(2)]
+        self.late = array("d")  # seconds by which answers were later than they ought to be
         kinds: dict[Service, list[float]] = {}
         for spec in scenario.instances:
             if spec.service not in kinds:
@@ -200,6 +209,18 @@ class Fleet:
         self.instances = [
             Instance(self, index, spec, kinds[spec.service], seed) for index, spec in enumerate(scenario.instances)
         ]
+
+    def count(self, number: int) -> None:
+        """One attempt at the request of this number."""
+        second = int(clock.monotonic() - self.zero) if self.zero < math.inf else -1
+        if 0 <= number < len(self.met) and 0 <= second < len(self.attempts[0]):
+            self.attempts[self.met[number]][second] += 1
+            self.met[number] = True
+
+    def counted(self) -> dict[str, Any]:
+        """What is told at the end."""
+        late = np.asarray(self.late) if self.late else np.zeros(1)
+        return {"first": self.attempts[0], "again": self.attempts[1], "late": float(np.quantile(late, 0.99))}
 
 
 def _bound(port: int) -> socket.socket:
@@ -226,6 +247,7 @@ async def serve(spec: dict[str, Any]) -> None:
     await reader.read()  # until the end of the input
     for life in lives:
         life.cancel()
+    print(json.dumps(fleet.counted()), flush=True)
 
 
 def main() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -112,28 +112,67 @@ async def together(
     and a load of its own, all of which begin at the same moment. Their places in the folder count from `first`.
     """
     async with AsyncExitStack() as stack:
-        stages = [
-            await stack.enter_async_context(Stage(scenario, policy, share, seed, _folder(folder, i, policy), more))
-            for i, (policy, share) in enumerate(policies, first)
-        ]
-        await asyncio.gather(*(stage.gateway.deciding() for stage in stages))
-        zero = str(clock.monotonic() + LEAD)
-        await asyncio.gather(*(process.tell(zero) for stage in stages for process in (stage.fleet, stage.load)))
+        stages = []
+        for i, (policy, share) in enumerate(policies, first):
+            folder_of_its_own = _folder(folder, i, policy)
+
+            def gateway(
+                ports: list[int], where: Path = folder_of_its_own, policy: str = policy, share: float = share
+            ) -> Gateway:
+                return Gateway(where, {**settings(scenario, policy, share, ports, where), **more})
+
+            stages.append(await stack.enter_async_context(Stage(scenario, gateway, seed, folder_of_its_own)))
+        await begin(stages)
         await asyncio.gather(*(stage.load.line() for stage in stages))
     return [left(scenario, side, seed, folder, i) for i, side in enumerate(policies, first)]
 
 
-class Stage:
-    """One policy's fleet, gateway and load, ready to begin. An async context manager."""
+async def begin(stages: Sequence[Stage]) -> float:
+    """Tells fleets and loads, once all gateways decide, when the scenario begins; that time (monotonic)."""
+    await asyncio.gather(*(stage.gateway.deciding() for stage in stages))
+    zero = clock.monotonic() + LEAD
+    await asyncio.gather(*(one.tell(str(zero)) for stage in stages for one in (stage.fleet, stage.load)))
+    return zero
 
-    def __init__(
-        self, scenario: Scenario, policy: str, random_picks: float, seed: int, folder: Path, more: Mapping[str, Any]
-    ) -> None:
-        self.scenario, self.policy, self.random_picks = scenario, policy, random_picks
-        self.seed, self.folder, self.more = seed, folder, more
+
+class Front(Protocol):
+    """A gateway before a fleet, whoever's: an async context manager, within which it listens."""
+
+    @property
+    def port(self) -> int:
+        """That it listens on."""
+
+    @property
+    def pid(self) -> int:
+        """Of its first process."""
+
+    async def deciding(self) -> None:
+        """Waits until it decides as it will."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Stage:
+    """A fleet, a gateway and a load, ready to begin. An async context manager.
+
+    `front` makes the gateway when the fleet's ports are known.
+    """
+
+    def __init__(self, scenario: Scenario, front: Callable[[list[int]], Front], seed: int, folder: Path) -> None:
+        self.scenario, self.front, self.seed, self.folder = scenario, front, seed, folder
+        self.ports: list[int] = []
         self.fleet: Process
         self.load: Process
-        self.gateway: Gateway
+        self.gateway: Front
+
+    @property
+    def rows(self) -> Path:
+        """Where the load leaves its rows."""
+        return self.folder / "rows.npy"
 
     async def __aenter__(self) -> Self:
         scenario, folder = self.scenario, self.folder
@@ -145,11 +184,10 @@ class Stage:
             stack.push_async_callback(processes.stop)
             spec = {"scenario": str(path), "seed": self.seed}
             self.fleet = await processes.start("fleet", "adaptive.arena.fleet", spec)
-            ports = (await self.fleet.line())["ports"]
-            made = settings(scenario, self.policy, self.random_picks, ports, folder)
-            self.gateway = Gateway(folder, {**made, **self.more})
+            self.ports = (await self.fleet.line())["ports"]
+            self.gateway = self.front(self.ports)
             await stack.enter_async_context(self.gateway)
-            spec = {**spec, "port": self.gateway.port, "out": str(folder / "rows.npy")}
+            spec = {**spec, "port": self.gateway.port, "out": str(self.rows)}
             self.load = await processes.start("load", "adaptive.arena.load", spec)
             await self.load.line()
             self.stack = stack.pop_all()

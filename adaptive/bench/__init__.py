@@ -4,7 +4,8 @@
 - `cpu`: CPU time per request, beside Envoy and nginx; `peers` starts those.
 - `brain`: CPU time per outcome of a real brain, and its ticks over many endpoints.
 - `soak`: load, faults and reloads for as long as wanted; `flat` judges what was sampled on the way.
-- `arena`: failures and latency under faults, beside other gateways.
+- `arena`: failures and latency under faults, beside nginx, HAProxy and Envoy; `arena_command` is its verb, `standing`
+  says who did best.
 - `fidelity`: simulation against life; `foretold`: predictions from a recording against what then came; `likeness`: how
   like two accounts of the same traffic are.
 - `causalsim`: the public benchmark of counterfactual replay.

@@ -1,140 +1,137 @@
-"""Adaptive beside nginx in an arena: a folder with `arena.py`, which puts a gateway in front of a fleet with faults.
+"""Adaptive beside nginx, HAProxy and Envoy: scenarios run live with all of them at the same time, and who did best.
 
-The two run side by side, on fleets of their own with the same faults and the same arrivals, so that a noisy machine is
-noisy for both. The arena's rows are taken as they come, one JSON object a line. `python -m adaptive.bench.arena` is the
-command that it starts for Adaptive: it writes the smallest configuration and becomes the gateway.
+Each gateway has a fleet of its own with the same faults and the same requests (`adaptive.arena.contest`), so that only
+figures of one run are compared. A run in which the load or a fleet was late measures the machine, and is not judged.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from adaptive.bench.running import NotStarted, free_port
+from adaptive.arena import contest
+from adaptive.arena.contest import Contender, Shown
+from adaptive.arena.peers import PEERS
+from adaptive.bench.running import Gateway
+from replay import scenario_file
+from replay.scenario import Fault, Scenario, ScenarioError
 
-OFFSET = 400  # between the ports of the two fleets
-ALLOWANCE = 0.03  # of p50 and p99 in calm, and of p99.9 elsewhere nothing
+Say = Callable[[str], None]
+OWN = Path(contest.__file__).parent / "scenarios"
+# Those in the folder that are this comparison's, in the order in which they are run.
+NAMES = (
+    "calm", "fast_errors", "hang", "slow_node", "surge", "gray_slow", "leak", "wandering_pauses", "uneven",
+    "partial_hang", "zone_down", "ramp",
+)  # fmt: skip
+OURS = "adaptive"
+# Switches of a cluster, each off by itself.
+SWITCHES: Mapping[str, Any] = dict.fromkeys(("predict", "learn_capacity", "hedging", "stall_gate", "overload"), False)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One gateway in one scenario. Times are milliseconds; a failed request counts with the scenario's time-out."""
+def known() -> dict[str, str]:
+    """Our own scenarios: what happens in each, by its name."""
+    return {name: str(own(name).notes.get("about", "")) for name in NAMES}
 
-    scenario: str
-    requests: int
-    failed: int
-    p50: float
-    p99: float
-    p999: float
 
-    @classmethod
-    def of(cls, line: str) -> Row:
-        """A row of the arena."""
-        told: dict[str, Any] = json.loads(line)
-        return cls(told["scenario"], told["n"], told["failed"], told["p50_ms"], told["p99_ms"], told["p999_ms"])
+def own(name: str) -> Scenario:
+    """One of our own."""
+    return scenario_file.load(OWN / f"{name}.json")
+
+
+def read(paths: Sequence[Path]) -> list[Scenario]:
+    """The scenarios in these files, and in folders of them, or in their folder `scenarios`. Raises ScenarioError and
+    OSError.
+    """
+    found = []
+    for path in paths:
+        inner = path / "scenarios"
+        folder = inner if inner.is_dir() else path
+        files = sorted(folder.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise ScenarioError(f"{path}: holds no scenario: no file ends in .json")
+        found += [scenario_file.load(file) for file in files]
+    return found
+
+
+def stretched(scenario: Scenario, seconds: float) -> Scenario:
+    """The same in so many seconds: the whole schedule is scaled, not what happens within a fault (pauses, periods)."""
+    k = seconds / scenario.seconds
+    load = scenario.load
+    if load.due is not None:
+        raise ScenarioError(f"{scenario.name}: its requests are given one by one, so it cannot be stretched")
+
+    def fault(one: Fault) -> Fault:
+        return replace(one, start=k * one.start, end=k * one.end)
+
+    return replace(
+        scenario,
+        seconds=seconds,
+        warm=k * scenario.warm,
+        load=replace(
+            load, rates=tuple((k * t, r) for t, r in load.rates), work=tuple((k * t, w) for t, w in load.work)
+        ),
+        instances=tuple(replace(i, faults=tuple(map(fault, i.faults))) for i in scenario.instances),
+        stalls=tuple((gateway, k * at, length) for gateway, at, length in scenario.stalls),
+    )
+
+
+def contenders(
+    peers: Sequence[str], without: Sequence[str], data_plane: str = "embedded"
+) -> tuple[list[Contender], list[str]]:
+    """Adaptive, again without each switch, and the peers that are installed; a sentence for each that is not."""
+    found = [Contender(OURS, _ours({}, data_plane), watched=True)]
+    found += [
+        Contender(f"{OURS} without {name}", _ours({name: SWITCHES[name]}, data_plane), watched=True) for name in without
+    ]
+    missing = []
+    for name in peers:
+        reason = PEERS[name](Path(), ()).missing()
+        if reason:
+            missing.append(f"{name} is left out: {reason}")
+        else:
+            found.append(Contender(name, _peer(name)))
+    return found, missing
+
+
+def _ours(switches: Mapping[str, Any], data_plane: str) -> Callable[[Scenario, list[int], Path], Gateway]:
+    def make(scenario: Scenario, ports: list[int], folder: Path) -> Gateway:
+        settings = contest.configuration(scenario, ports, folder, switches)
+        return Gateway(folder, settings, ("--data-plane", data_plane))
+
+    return make
+
+
+def _peer(name: str) -> Callable[[Scenario, list[int], Path], Any]:
+    def make(scenario: Scenario, ports: list[int], folder: Path) -> Any:
+        return PEERS[name](folder, [f"127.0.0.1:{port}" for port in ports])
+
+    return make
 
 
 async def compare(
-    folder: Path,
-    scenarios: Sequence[str],
-    say: Callable[[str], None],
-    data_plane: str = "embedded",
-    peer: str = "nginx",
-) -> list[tuple[Row, Row]]:
-    """Runs the scenarios one by one; (ours, the peer's) of each. Raises NotStarted where the arena cannot be run."""
-    if not (folder / "arena.py").is_file():
-        raise NotStarted(f"{folder} holds no arena.py")
-    names = list(scenarios) or sorted(path.stem for path in (folder / "scenarios").glob("*.json"))
-    found = []
-    with TemporaryDirectory(prefix="adaptive-arena-") as scratch:
-        for name in names:
-            files = [Path(scratch) / f"{name}-{who}.jsonl" for who in ("ours", peer)]
-            command = f"{sys.executable} -m adaptive.bench.arena {{port}} {{base}} {{n}} {{tmp}} {data_plane}"
-            ours = ("--name", "adaptive", "--offset", str(OFFSET), "--cmd", command)
-            await asyncio.gather(
-                _arena(folder, name, files[0], *ours),
-                _arena(folder, name, files[1], "--peer", peer),
-            )
-            rows = tuple(Row.of(file.read_text(encoding="utf-8").splitlines()[-1]) for file in files)
-            found.append((rows[0], rows[1]))
-            say(line_of("adaptive", rows[0]))
-            say(line_of(peer, rows[1]))
+    scenarios: Sequence[Scenario], sides: Sequence[Contender], seed: int | None, folder: Path, say: Say
+) -> list[Shown]:
+    """Every scenario with all sides; `seed` None: each scenario's own. Raises NotStarted and Failed."""
+    found: list[Shown] = []
+    for scenario in scenarios:
+        root = scenario.seed if seed is None else seed
+        say(f"{scenario.name}: {scenario.seconds:g} s, seed {root}, {', '.join(side.name for side in sides)}")
+        shown = await contest.run(scenario, sides, root, folder / scenario.name)
+        for one in shown:
+            say(line(one))
+        found += shown
     return found
 
 
-async def _arena(folder: Path, scenario: str, out: Path, *more: str) -> None:
-    from adaptive.envoy import binary
-
-    words = [str(folder / "arena.py"), "--scenarios", scenario, "--out", str(out), "--port", str(free_port()), *more]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    environment["ENVOY"] = binary.find() or "envoy"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *words,
-        cwd=folder,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+def line(one: Shown) -> str:
+    """One gateway in one scenario, for the terminal."""
+    p50, p99, p999 = (1e3 * one.quantile(q) for q in (0.5, 0.99, 0.999))
+    text = (
+        f"  {one.name:30} {int(one.failed.sum()):6} of {len(one.due)} failed, p50 {p50:6.1f}  p99 {p99:7.1f}  "
+        f"p99.9 {p999:7.1f} ms, {one.added:.2%} sent again (at most {one.most_added:.1%} in {contest.WINDOW} s), "
+        f"{1e6 * one.cpu / max(1.0, one.first.sum()):.0f} µs of CPU, late {1e3 * one.late:.1f} ms, "
+        f"processors {one.busy:.0%} busy"
     )
-    try:
-        said, complaint = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if process.returncode or not out.is_file():
-        raise NotStarted(
-            f"the arena failed in {scenario}: {(complaint or said).decode(errors='replace').strip()[-500:]}"
-        )
-
-
-def line_of(name: str, row: Row) -> str:
-    """A row for the terminal."""
-    return (
-        f"{row.scenario:12} {name:9} {row.failed:6} of {row.requests} failed, "
-        f"p50 {row.p50:6.1f}  p99 {row.p99:7.1f}  p99.9 {row.p999:7.1f} ms"
-    )
-
-
-def worse(ours: Row, theirs: Row, peer: str = "nginx") -> list[str]:
-    """In what ours is worse: in failures and p99.9; in calm in p50 and p99 beyond what noise explains."""
-    found = []
-    if ours.failed > theirs.failed:
-        found.append(f"{ours.scenario}: {ours.failed} failed, {peer} {theirs.failed}")
-    if ours.scenario == "calm":
-        pairs = (("p50", ours.p50, theirs.p50), ("p99", ours.p99, theirs.p99))
-        found += [f"calm: {name} {a:.1f}, {peer} {b:.1f}" for name, a, b in pairs if a > b * (1 + ALLOWANCE)]
-    elif ours.p999 > theirs.p999:
-        found.append(f"{ours.scenario}: p99.9 {ours.p999:.1f}, {peer} {theirs.p999:.1f}")
-    return found
-
-
-def main(port: str, base: str, count: str, folder: str, data_plane: str = "embedded") -> None:
-    """Becomes a gateway with the smallest configuration there is."""
-    first = int(base)
-    config = {
-        "listen": f"127.0.0.1:{int(port)}",
-        "recorder": {"directory": folder},
-        "clusters": {
-            "fleet": {
-                "endpoints": [f"127.0.0.1:{first + i}" for i in range(int(count))],
-                "health_check": {"path": "/health", "interval": "500ms", "timeout": "300ms"},
-            }
-        },
-        "routes": [{"prefix": "/", "cluster": "fleet", "timeout": "2s"}],
-    }
-    path = Path(folder) / "gateway.yaml"
-    path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-    os.execv(
-        sys.executable, [sys.executable, "-m", "adaptive.cli", "serve", "-c", str(path), "--data-plane", data_plane]
-    )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:6])
+    return text + (f"  INVALID: {one.invalid}" if one.invalid else "")

@@ -9,9 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from adaptive.commands.reporting import File, Out, Thresholds
 from adaptive.failure import Failure
 
-app = typer.Typer(no_args_is_help=True, help="Measure the gateway on this machine: cost, brain, steadiness.")
+app = typer.Typer(
+    no_args_is_help=True, help="Measure the gateway on this machine: cost, brain, steadiness, and beside others."
+)
 
 
 class Headers(str, Enum):  # noqa: UP042 - typer shows the values
@@ -78,21 +81,27 @@ def soak(
 
 @app.command()
 def arena(
-    folder: Annotated[Path, typer.Argument(help="The arena: a folder with arena.py and scenarios/.")],
-    scenarios: Annotated[str, typer.Option(help="Comma-separated; all of them unless given.")] = "",
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Scenario files, or folders of them; our own unless given.")
+    ] = None,
+    scenario: Annotated[str, typer.Option(help="Of these scenarios only these, with commas between.")] = "",
+    peer: Annotated[str, typer.Option(help="Beside whom, with commas between.")] = "nginx,haproxy,envoy",
+    without: Annotated[
+        str, typer.Option(help="Also Adaptive without each of predict, learn_capacity, hedging, stall_gate, overload.")
+    ] = "",
     data_plane: Annotated[str, typer.Option(help="Adaptive's: embedded or envoy.")] = "embedded",
-    peer: Annotated[str, typer.Option(help="Whom it is set beside: nginx, haproxy or envoy.")] = "nginx",
+    seed: Annotated[int, typer.Option(help="Of the requests and their work; -1: each scenario's own.")] = -1,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="Length of each scenario, to which its schedule is scaled; 0: as it is.")
+    ] = 0.0,
+    out: Out = "text",
+    file: File = None,
+    threshold: Thresholds = None,
 ) -> None:
-    """A fleet with faults behind Adaptive and behind another, side by side; exit 1 where Adaptive is worse."""
-    from adaptive.bench import arena as bench
+    """Fleets with faults behind Adaptive, nginx, HAProxy and Envoy at once; exit 1 where Adaptive is worse."""
+    from adaptive.bench import arena_command as bench
 
-    wanted = [name for name in scenarios.split(",") if name]
-    rows = _run(bench.compare(folder.resolve(), wanted, _say, data_plane, peer))
-    found = [text for ours, theirs in rows for text in bench.worse(ours, theirs, peer)]
-    for text in found:
-        typer.echo(f"worse than {peer}: {text}")
-    if found:
-        raise typer.Exit(1)
+    bench.run(files or [], scenario, peer, without, data_plane, seed, seconds, out, file, threshold)
 
 
 @app.command()
@@ -125,7 +134,7 @@ def fidelity(
         place = folder or Path(scratch)
         if not judge:
             try:
-                found = bench.scenarios(scenario or [bench.OWN])
+                found = bench.scenarios(scenario or bench.OWN)
             except ScenarioError as error:
                 typer.echo(str(error), err=True)
                 raise typer.Exit(1) from None

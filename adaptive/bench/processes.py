@@ -11,6 +11,7 @@ PROC = Path("/proc")
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Fields of /proc/<pid>/stat after the name, see proc(5): its number there less three.
+_IDLE, _IOWAIT = 3, 4  # in the line "cpu" of /proc/stat, see proc(5)
 _PPID, _UTIME, _STIME, _CUTIME, _CSTIME, _THREADS = 1, 11, 12, 13, 14, 17
 
 
@@ -25,6 +26,23 @@ class Usage(NamedTuple):
     pss: int | None  # bytes, shared pages divided among those that map them; None where the kernel does not tell
     fds: int
     threads: int
+
+
+class Busy(NamedTuple):
+    """What all processors did so far, seconds summed over them."""
+
+    busy: float
+    total: float
+
+    def __sub__(self, before: Busy) -> Busy:
+        return Busy(self.busy - before.busy, self.total - before.total)
+
+
+def busy() -> Busy:
+    """Since the machine started. What the host took away (steal) counts as busy: it was not there to be used."""
+    words = (PROC / "stat").read_text().partition("\n")[0].split()[1:9]  # guest time is in user time already
+    ticks = [int(word) / _TICK for word in words]
+    return Busy(sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT], sum(ticks))
 
 
 def _stat(pid: int) -> list[str] | None:

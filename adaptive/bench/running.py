@@ -86,8 +86,9 @@ def _signal(process: asyncio.subprocess.Process, number: int) -> None:
 class Gateway:
     """The real command on a configuration of its own, in `folder`. An async context manager."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], arguments: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.arguments = arguments  # further ones of `adaptive serve`
         self.path = folder / "gateway.yaml"
         self.log = folder / "gateway.log"
         self.port = free_port()
@@ -119,7 +120,7 @@ class Gateway:
         extra = {"XDG_STATE_HOME": str(self.folder / "state"), "NO_COLOR": "1"}
         with self.log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "adaptive.cli", "serve", "-c", str(self.path),
+                sys.executable, "-P", "-m", "adaptive.cli", "serve", "-c", str(self.path), *self.arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment(extra), cwd=self.folder,
             )  # fmt: skip
         try:

@@ -38,6 +38,12 @@ class Process:
         self.process.stdin.write(line.encode() + b"\n")
         await self.process.stdin.drain()
 
+    async def last(self) -> dict[str, Any]:
+        """Ends its standard input; the line that it writes then. Raises Failed where there is none."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return await self.line()
+
     async def line(self) -> dict[str, Any]:
         """Its next line, as JSON. Raises Failed where it has ended."""
         assert self.process.stdout is not None

@@ -21,7 +21,8 @@ SAME = 2.0  # seconds within which the same move for the same reason is told aga
 class Watch:
     """Polls /clusters, and /explain for an endpoint that moved. `begin` is the monotonic time of the load's zero."""
 
-    def __init__(self, session: aiohttp.ClientSession, port: int, endpoints: list[int]) -> None:
+    def __init__(self, session: aiohttp.ClientSession, port: int, endpoints: list[int], name: str = CLUSTER) -> None:
+        self.name = name  # the cluster's
         self.session, self.base = session, f"http://127.0.0.1:{port}"
         self.index = {f"127.0.0.1:{number}": i for i, number in enumerate(endpoints)}
         self.begin = math.inf
@@ -56,7 +57,7 @@ class Watch:
         if report.get("source") != "brain":
             return
         at = clock.monotonic()
-        cluster = next(c for c in report["clusters"] if c["name"] == CLUSTER)
+        cluster = next(c for c in report["clusters"] if c["name"] == self.name)
         mode, why = str(cluster["mode"]), str(cluster["reason"])
         if not self.trust or self.trust[-1][1:] != (mode, why):
             self.trust = [*self.trust, (at - self.begin, mode, why)][-REMEMBERED:]
@@ -87,7 +88,7 @@ class Watch:
     async def _history(self, address: str) -> None:
         """Notes the moves of one endpoint that are new."""
         index = self.index[address]
-        found = await self._get("/explain", cluster=CLUSTER, endpoint=address)
+        found = await self._get("/explain", cluster=self.name, endpoint=address)
         at = clock.monotonic() - self.begin
         for entry in found["history"]:
             move = Move(at - entry["seconds_ago"], index, entry["from"], entry["to"], entry["reason"])

@@ -68,7 +68,7 @@ def test_the_verdict_counts_rows_orders_and_predictions() -> None:
 
 
 def test_our_own_scenarios_are_whole() -> None:
-    assert [one.name for one in fidelity.scenarios([fidelity.OWN])] == ["pauses", "restart"]
+    assert [one.name for one in fidelity.scenarios(fidelity.OWN)] == ["pauses", "restart"]
 
 
 def test_judging_nothing_is_said_so(tmp_path: Path) -> None:
@@ -77,5 +77,5 @@ def test_judging_nothing_is_said_so(tmp_path: Path) -> None:
 
 
 def test_a_scenario_file_is_written_back_the_same() -> None:
-    for one in fidelity.scenarios([fidelity.OWN]):
+    for one in fidelity.scenarios(fidelity.OWN):
         assert scenario_file.of(scenario_file.to_json(one), one.name) == one

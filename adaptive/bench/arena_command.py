@@ -1,0 +1,85 @@
+"""`adaptive bench arena`: what was asked for, checked; then the comparison, and its report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import typer
+import uvloop
+
+from adaptive.arena.peers import PEERS
+from adaptive.bench import arena, standing
+from adaptive.bench.running import NotStarted
+from adaptive.commands.arguments import names
+from adaptive.commands.reporting import command, finish, read_thresholds, ready
+from adaptive.config.suggest import suggestion
+from adaptive.demo.processes import Failed
+from adaptive.failure import Failure
+from replay.scenario import Scenario, ScenarioError
+from replay.scenario_file import checked
+
+
+def run(
+    files: Sequence[Path],
+    scenario: str,
+    peer: str,
+    without: str,
+    data_plane: str,
+    seed: int,
+    seconds: float,
+    out: Literal["text", "json", "csv", "html"],
+    file: Path | None,
+    threshold: list[str] | None,
+) -> None:
+    """The command. Raises Failure, typer.BadParameter, and typer.Exit: 1 where Adaptive is worse or nothing could be
+    judged, 99 where a threshold is broken.
+    """
+    peers = _chosen(peer, dict.fromkeys(PEERS, ""), "--peer", "peer")
+    switches = _chosen(without, dict.fromkeys(arena.SWITCHES, ""), "--without", "switch")
+    _chosen(data_plane, {"embedded": "", "envoy": ""}, "--data-plane", "data plane")
+    sides, missing = arena.contenders(peers, switches, data_plane)
+    promises = read_thresholds(threshold, [side.name for side in sides])
+    ready(file)
+    scenarios = _scenarios(files, scenario, seconds)
+    for sentence in missing:
+        typer.echo(sentence, err=True)
+    root = seed if seed >= 0 else None
+    with tempfile.TemporaryDirectory(prefix="adaptive-arena-") as scratch:
+        try:
+            shown = uvloop.run(arena.compare(scenarios, sides, root, Path(scratch), _aside))
+        except (NotStarted, Failed) as error:
+            raise Failure(str(error)) from None
+    seeds = [root] if root is not None else [one.seed for one in scenarios]
+    title = f"{', '.join(side.name for side in sides)} in {', '.join(one.name for one in scenarios)}"
+    finish(standing.report(shown, title, command(), seeds, missing), out, file, promises)
+    if standing.worse(shown) or len(standing.sound(shown)) < len(scenarios):
+        raise typer.Exit(1)
+
+
+def _chosen(text: str, known: Mapping[str, str], option: str, what: str) -> list[str]:
+    """Names that exist, each once. Raises BadParameter."""
+    found = list(dict.fromkeys(names(text)))
+    for name in found:
+        if name not in known:
+            hint = suggestion(name, known) or f"; known: {', '.join(known)}"
+            raise typer.BadParameter(f"there is no {what} {name!r}{hint}", param_hint=option)
+    return found
+
+
+def _scenarios(files: Sequence[Path], chosen: str, seconds: float) -> list[Scenario]:
+    try:
+        found = {one.name: one for one in (arena.read(files) if files else map(arena.own, arena.NAMES))}
+        wanted = _chosen(chosen, dict.fromkeys(found, ""), "--scenario", "scenario") or list(found)
+        made = [found[name] for name in wanted]
+        return [checked(arena.stretched(one, seconds)) for one in made] if seconds else made
+    except ScenarioError as error:
+        raise Failure(str(error)) from None
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}") from None
+
+
+def _aside(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,0 +1,153 @@
+"""Who did best in an arena: a report's document from what the gateways showed, and where Adaptive is worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from adaptive.arena.contest import WINDOW, Shown
+from adaptive.types import Health
+from replay.comparison import Part, figured
+from replay.report import series
+from replay.report.document import Document, Shares, document
+from replay.sweep.cells import Cell
+
+OURS = "adaptive"
+CALM = "calm"
+ALLOWANCE = 2  # failed requests by which one scenario may be worse than the best peer: chance
+LIKE = 0.03  # of p50 and p99 in calm, which nobody can improve on
+THIRD = 1 / 3  # of the best peer's failures, over all scenarios with faults: the aim
+MOVES = 20  # of one run that are shown
+
+
+def report(shown: Sequence[Shown], about: str, command: str, seeds: Sequence[int], missing: Sequence[str]) -> Document:
+    """The document of a comparison."""
+    made = document("arena", about, command, seeds)
+    made["series"] = {"latency": {}, "errors": {}, "weights": {}, "states": {}}
+    made["warnings"] += missing
+    names = list(dict.fromkeys(one.scenario for one in shown))
+    for name in names:
+        of = [one for one in shown if one.scenario == name]
+        parts = {one.name: [_part(one)] for one in of}
+        rows, compared, doubt = figured(name, parts, 0)
+        for row, one in zip(rows, of, strict=True):
+            row["note"] = _note(one)
+        made["rows"] += rows
+        made["compared"] += compared
+        if doubt:
+            made["warnings"].append(f"{name}: no intervals: {doubt}")
+        made["warnings"] += [f"{name}: not judged: {one.name}: {one.invalid}" for one in of if one.invalid]
+        for one in of:
+            _draw(made, f"{name}: {one.name}" if len(names) > 1 else one.name, one)
+    made["facts"] = list(verdict(shown))
+    return made
+
+
+def _part(one: Shown) -> Part:
+    cell = Cell(one.scenario, one.name, 0)
+    return Part(cell, one.scenario, one.due, one.seen, one.failed, one.attempts(), "")
+
+
+def _note(one: Shown) -> str:
+    text = f"{1e6 * one.cpu / max(1.0, one.first.sum()):.0f} µs of CPU a request"
+    text += f"; {one.added:.2%} sent again, in {WINDOW} s at most {one.most_added:.1%}"
+    return f"INVALID: {one.invalid}; {text}" if one.invalid else text
+
+
+def _draw(made: Document, name: str, one: Shown) -> None:
+    kept = made["series"]
+    end = float(one.due.max(initial=0.0))
+    kept["latency"][name] = series.curve(one.seen)
+    kept["errors"][name] = series.errors(one.due, one.failed, end)
+    kept["until"] = max(kept.get("until", 0.0), end)
+    told = one.watched
+    if not told.at:
+        return
+    endpoints = [f"instance {i}" for i in range(len(told.weights[0]))]
+    kept["weights"][name] = _weights(one, endpoints)
+    states: dict[str, list[list[object]]] = {}
+    for at, row in zip(told.at, told.states, strict=True):
+        for endpoint, state in zip(endpoints, row, strict=True):
+            steps = states.setdefault(endpoint, [])
+            if not steps or steps[-1][1] != state:
+                steps.append([max(0.0, at) if steps else 0.0, state])
+    kept["states"][name] = states
+    made["moves"] += [
+        {
+            "at": move.at, "policy": one.name, "endpoint": endpoints[move.instance], "before": move.before,
+            "after": move.after, "reason": move.reason, "scenario": one.scenario,
+        }
+        for move in told.moves[:MOVES]
+    ]  # fmt: skip
+
+
+def _weights(one: Shown, endpoints: Sequence[str]) -> Shares:
+    weight = np.array(one.watched.weights)
+    gone = (Health.EJECTED.name, Health.DRAINING.name)
+    weight[np.isin(np.array(one.watched.states), gone)] = 0.0
+    share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1.0)
+    return {
+        "t": [max(0.0, at) for at in one.watched.at],
+        "of": "weight",
+        "share": {name: np.round(share[:, i], 5).tolist() for i, name in enumerate(endpoints)},
+    }
+
+
+def sound(shown: Sequence[Shown]) -> list[str]:
+    """Names of the scenarios in which nothing was late."""
+    bad = {one.scenario for one in shown if one.invalid}
+    return [name for name in dict.fromkeys(one.scenario for one in shown) if name not in bad]
+
+
+def worse(shown: Sequence[Shown]) -> list[str]:
+    """In what Adaptive is worse than the best peer of a scenario; nothing where no peer ran."""
+    found = []
+    for name in sound(shown):
+        ours = next((one for one in shown if one.scenario == name and one.name == OURS), None)
+        peers = [one for one in shown if one.scenario == name and not one.name.startswith(OURS)]
+        if ours is None or not peers:
+            continue
+        best = min(peers, key=lambda one: int(one.failed.sum()))
+        if ours.failed.sum() > best.failed.sum() + ALLOWANCE:
+            found.append(f"{name}: {int(ours.failed.sum())} failed, {best.name} {int(best.failed.sum())}")
+        figures = [("p50", 0.5, LIKE), ("p99", 0.99, LIKE)] if name == CALM else [("p99.9", 0.999, 0.0)]
+        for figure, q, allowed in figures:
+            best = min(peers, key=lambda one: one.quantile(q))
+            a, b = ours.quantile(q), best.quantile(q)
+            if a > b * (1.0 + allowed):
+                found.append(f"{name}: {figure} {1e3 * a:.1f} ms, {best.name} {1e3 * b:.1f}")
+    return found
+
+
+def totals(shown: Sequence[Shown]) -> dict[str, int]:
+    """Failed requests by gateway, over the sound scenarios with faults."""
+    found: dict[str, int] = {}
+    for one in shown:
+        if one.scenario != CALM and one.scenario in sound(shown):
+            found[one.name] = found.get(one.name, 0) + int(one.failed.sum())
+    return found
+
+
+def verdict(shown: Sequence[Shown]) -> Iterator[str]:
+    """The judgement in lines."""
+    of = totals(shown)
+    if of:
+        yield f"failed, over {len([n for n in sound(shown) if n != CALM])} scenarios with faults: " + ", ".join(
+            f"{name} {count:,}" for name, count in of.items()
+        )
+    peers = {name: count for name, count in of.items() if not name.startswith(OURS)}
+    if OURS in of and peers:
+        best = min(peers, key=lambda name: peers[name])
+        word = "at most" if of[OURS] <= THIRD * peers[best] else "above"
+        yield f"that is {word} a third of the best peer's, {best}'s {peers[best]:,}"
+    found = worse(shown)
+    yield from (f"worse than the best peer in {text}" for text in found)
+    if peers and not found:
+        yield "in no sound scenario worse than the best peer"
+    for one in shown:
+        if one.name.startswith(OURS) and one.most_added > 0.05:
+            yield f"{one.scenario}: {one.name} added {one.most_added:.1%} in {WINDOW} s, above 5%"
+    busiest = max(shown, key=lambda one: one.busy)
+    late = max(one.late for one in shown)
+    yield f"load and fleets at most {1e3 * late:.1f} ms late at p99; processors at most {busiest.busy:.0%} busy"
