@@ -11,7 +11,7 @@ from tests import envoys
 from tests.conformance.dataplane import differences
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
 from tests.conformance.dataplane.origin import Origin
-from tests.conformance.dataplane.wire import Client
+from tests.conformance.dataplane.wire import Client, Leaving
 
 PLANES = ["embedded", "envoy"]
 TRUSTED = "127.0.0.2"  # all of 127/8 is this machine, so a client may choose to be believed
@@ -20,7 +20,7 @@ TRIOS = 40
 
 
 def clusters(
-    alone: int = ALONE, trios: int = TRIOS, **kinds: dict[str, Any]
+    alone: int = ALONE, trios: int = TRIOS, timeout: str = "5s", **kinds: dict[str, Any]
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, list[Origin]]]:
     """Clusters for one test each, so that no test sees what the gateway learned in another; their routes and origins.
 
@@ -36,7 +36,7 @@ def clusters(
         for name, group in origins.items()
     }
     routes = [
-        {"host": f"{name}.test", "cluster": name, "timeout": "5s", **own.get(name, {}).get("route", {})}
+        {"host": f"{name}.test", "cluster": name, "timeout": timeout, **own.get(name, {}).get("route", {})}
         for name in origins
     ]
     return cluster, routes, origins
@@ -66,7 +66,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory, data_plane: str) -> Iterator
         hasty={"route": {"timeout": "600ms"}},
         stepwise={"route": {"timeout": "4s", "attempt_timeout": "300ms"}},
         frugal={"cluster": {"retry_budget": {"ratio": 0, "minimum": 1, "window": "1s"}}},
-        narrow={"cluster": {"limits": {"requests": 1, "connections": 1, "idle": 1}}},
+        narrow={"cluster": {"limits": {"requests": 1}}},
+        tied={"cluster": {"limits": {"connections": 1, "idle": 1}}, "route": {"timeout": "2s"}},
         once={"route": {"retries": 0}},
         changed={
             "route": {
@@ -94,7 +95,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, data_plane: str) -> Iterator
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory, data_plane: str) -> Iterator[Gateway]:
     """Small limits and short time-outs."""
-    cluster, routes, origins = clusters(alone=32, trios=0)
+    cluster, routes, origins = clusters(alone=32, trios=0, timeout="2s")
     settings = config(
         free_port(),
         free_port(),
@@ -107,7 +108,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory, data_plane: str) -> Iterator
                 "connections": 16,
                 "pipelined": 4,
             },
-            "timeouts": {"idle": "700ms", "header": "700ms", "body": "700ms", "write": "1s", "drain": "2s"},
+            "timeouts": {"idle": "700ms", "header": "700ms", "body": "700ms", "write": "1s", "drain": "500ms"},
         },
         clusters=cluster,
         routes=routes,
@@ -115,6 +116,14 @@ def tight(tmp_path_factory: pytest.TempPathFactory, data_plane: str) -> Iterator
     gateway = Gateway(tmp_path_factory.mktemp("tight"), settings, origins, data_plane)
     yield gateway
     assert gateway.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def leaving(plane: Gateway) -> Iterator[Leaving]:
+    """Connections that must have ended when the module has: each would take Envoy a second, all together too."""
+    held = Leaving()
+    yield held
+    held.look()
 
 
 @pytest.fixture

@@ -154,6 +154,11 @@ TABLE: tuple[Difference, ...] = (
         ("test_retries_stop_when_their_budget_is_spent",),
     ),
     Difference(
+        "a request for which every endpoint's connections are all in use is refused at once: 503",
+        "it waits for one until its time-out, beside as many others as `requests` allows",
+        ("test_beyond_the_connections_of_every_endpoint_a_request_is_refused_at_once",),
+    ),
+    Difference(
         "the target of OPTIONS * and one without a path are written as RFC 9112 asks",
         "an absolute target without a path, and the asterisk, find no route",
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -421,7 +422,8 @@ def test_retries_stop_when_their_budget_is_spent(plane: Gateway) -> None:
     assert 60 <= sum(asked(origins)) <= 75
 
 
-def test_beyond_the_bounds_of_a_cluster_requests_are_refused_at_once(plane: Gateway) -> None:
+def test_beyond_the_requests_of_a_cluster_one_is_refused_at_once(plane: Gateway) -> None:
+    """Connections are not short here, or where the second request goes would decide what it hears."""
     host, origins = plane.trio("narrow")
     busy = threading.Semaphore(0)
     free = threading.Event()
@@ -444,6 +446,29 @@ def test_beyond_the_bounds_of_a_cluster_requests_are_refused_at_once(plane: Gate
         free.set()
         assert first.response().status == 200
         assert second.ask("/3", host).status == 200
+
+
+def test_beyond_the_connections_of_every_endpoint_a_request_is_refused_at_once(plane: Gateway) -> None:
+    host, origins = plane.trio("tied")
+    busy = threading.Semaphore(0)
+    free = threading.Event()
+
+    def script(visit: Visit) -> None:
+        while visit.next() is not None:
+            busy.release()
+            free.wait(10)
+            visit.send(reply())
+
+    for origin in origins:
+        origin.start(script)
+    with ExitStack() as held:
+        held.callback(free.set)
+        for n in range(3):
+            held.enter_context(plane.client()).send(request(f"/{n}", host))
+        for _ in range(3):
+            assert busy.acquire(timeout=2)
+        late = held.enter_context(plane.client())
+        assert late.ask("/late", host).status == 503
 
 
 def test_a_client_that_hangs_up_ends_its_attempt(plane: Gateway, alone: Alone) -> None:

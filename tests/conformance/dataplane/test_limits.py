@@ -204,7 +204,7 @@ def test_a_slow_answer_is_not_an_idle_client(client: Client, alone: Alone) -> No
 
     def script(visit: Visit) -> None:
         while visit.next() is not None:
-            pause.wait(1.5)
+            pause.wait(1.0)
             visit.send(reply())
 
     origin.start(script)

@@ -19,7 +19,7 @@ Alone = tuple[str, Origin]
 
 MIB = 1 << 20
 BLOCK = bytes(range(256)) * 256  # 64 KiB
-LARGE = 256 * MIB
+LARGE = 128 * MIB
 # What may be under way in a stalled stream: two sockets' kernel buffers (up to 6 MB each by default on Linux, on both
 # sides) and the gateway's own; far less than the stream, or it would prove nothing.
 UNDER_WAY = 48 * MIB
@@ -51,7 +51,7 @@ def settled(value: list[int]) -> int:
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_a_slow_reader_holds_the_origin_back(plane: Gateway, alone: Alone, framing: str) -> None:
-    """Several seconds: 256 MiB go through, after a stall that must fill every buffer on the way."""
+    """Several seconds: 128 MiB go through, after a stall that must fill every buffer on the way."""
     host, origin = alone
     sent = [0]
     digest = hashlib.sha256()

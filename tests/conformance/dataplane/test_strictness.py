@@ -15,7 +15,7 @@ import pytest
 
 from tests.conformance.dataplane.gateway import Gateway
 from tests.conformance.dataplane.origin import Origin
-from tests.conformance.dataplane.wire import Client, request
+from tests.conformance.dataplane.wire import Client, Leaving, request
 
 BAD = (400,)
 CODING = (400, 501)
@@ -189,14 +189,14 @@ def passed_by(origin: Origin, plane: Gateway, host: str) -> bytes:
 
 @pytest.mark.parametrize(("data", "statuses"), [row[1:] for row in HEADS], ids=[row[0] for row in HEADS])
 def test_an_ambiguous_head_is_refused_and_never_reaches_the_origin(
-    plane: Gateway, watched: tuple[str, Origin], data: bytes, statuses: tuple[int, ...]
+    plane: Gateway, watched: tuple[str, Origin], leaving: Leaving, data: bytes, statuses: tuple[int, ...]
 ) -> None:
     host, origin = watched
     with plane.client() as client:
         client.send(data.replace(b"%H", host.encode()))
         response = client.response()
         assert response.status in statuses, (response.status, response.body)
-        assert client.closed(), "what follows such a request cannot be trusted to be another one"
+        leaving.expect(client, response, data)  # what follows such a request cannot be trusted to be another one
     assert passed_by(origin, plane, host) == b""
 
 
@@ -230,27 +230,31 @@ def test_it_is_refused_byte_by_byte_too(plane: Gateway, watched: tuple[str, Orig
 
 @pytest.mark.parametrize("body", [row[1] for row in BODIES], ids=[row[0] for row in BODIES])
 def test_a_malformed_chunked_body_is_refused_and_never_completes(
-    plane: Gateway, watched: tuple[str, Origin], body: bytes
+    plane: Gateway, watched: tuple[str, Origin], leaving: Leaving, body: bytes
 ) -> None:
     host, origin = watched
     with plane.client() as client:
         client.send(CHUNKED.replace(b"%H", host.encode()) + body + request("/smuggled", host))
-        assert client.response().status == 400
-        assert client.closed()
+        response = client.response()
+        assert response.status == 400
+        leaving.expect(client, response, body)
     passed_by(origin, plane, host)
     assert [r.target for r in origin.requests] == ["/marker"]
     assert b"smuggled" not in origin.heard
 
 
 @pytest.mark.parametrize("body", [row[1] for row in BODIES], ids=[row[0] for row in BODIES])
-def test_a_body_that_turns_malformed_later_is_cut_off(plane: Gateway, watched: tuple[str, Origin], body: bytes) -> None:
+def test_a_body_that_turns_malformed_later_is_cut_off(
+    plane: Gateway, watched: tuple[str, Origin], leaving: Leaving, body: bytes
+) -> None:
     host, origin = watched
     with plane.client() as client:
         client.send(CHUNKED.replace(b"%H", host.encode()) + b"5\r\nfirst\r\n")
         origin.wait(lambda o: b"first" in o.heard)
         client.send(body)
-        assert client.response().status == 400
-        assert client.closed()
+        response = client.response()
+        assert response.status == 400
+        leaving.expect(client, response, body)
     origin.wait(lambda o: bool(o.wrong))
     assert origin.requests == [], "an origin must never take half a body for a whole one"
 

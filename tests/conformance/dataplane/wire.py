@@ -301,6 +301,14 @@ class Client(Wire):
         self.send(request(target, host, *lines, method=method, body=body))
         return self.response(method)
 
+    def handed_over(self) -> Client:
+        """The connection in other hands: this client has none any more."""
+        other = Client.__new__(Client)
+        Wire.__init__(other, self.sock)
+        other.buffer = self.buffer
+        self.sock = socket.socket()
+        return other
+
     def closed(self, within: float = 5.0) -> bool:
         """Whether the peer closes, sending nothing more."""
         self.sock.settimeout(within)
@@ -310,6 +318,28 @@ class Client(Wire):
             return False
         except ConnectionError:
             return True
+
+
+class Leaving:
+    """Connections whose peer has said that it closes them, looked at when all have had their time: a server that closes
+    at once may destroy its own answer, so one may linger for a second.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[bytes, Client]] = []
+
+    def expect(self, client: Client, response: Response, why: bytes) -> None:
+        """Take the connection over after this response to `why`, which must announce its end."""
+        assert (response.get("connection") or "").lower() == "close", response.raw_head
+        self._held.append((why, client.handed_over()))
+
+    def look(self) -> None:
+        """Every connection has ended, with nothing more on it."""
+        held, self._held = self._held, []
+        stayed = [why for why, client in held if not client.closed()]
+        for _, client in held:
+            client.close()
+        assert not stayed, f"announced its end and stayed open after {stayed}"
 
 
 def request(target: str, host: str, *lines: str, method: str = "GET", body: bytes = b"") -> bytes:
