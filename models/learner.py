@@ -46,7 +46,10 @@ class Head:
 
     def account(self, cluster: int) -> Trust:
         """The account of one cluster."""
-        return self.trust.setdefault(cluster, Trust(getattr(self.predictor, "standing", None)))
+        found = self.trust.get(cluster)
+        if found is None:
+            found = self.trust[cluster] = Trust(getattr(self.predictor, "standing", None))
+        return found
 
     def take(self, at: float, batches: list[Batch], peers: Peers, drifts: list[DriftSeen]) -> None:
         """Scores answers, and teaches what has come since the last fit."""

@@ -46,6 +46,7 @@ class Faults:
                 self.here.append(fault)
         self.edges = sorted({t for f in self.here for t in (f.start, f.end)})
         self.downs = sorted((f.start, f.end) for f in self.here if f.kind == "down")
+        self.unchecked = any(f.kind in ("down", "unreachable") for f in self.here)  # whether health checks may fail
 
     def change(self, t: float) -> float:
         """When the set of faults in force changes next."""

@@ -45,8 +45,9 @@ class Worker:
     """One worker: a balancer, its budget, its connections."""
 
     def __init__(
-        self, sim: Simulation, gateway: int, number: int, balancer: Balancer, scenario: Scenario, noting: bool
-    ) -> None:
+        self, sim: Simulation, gateway: int, number: int, balancer: Balancer, scenario: Scenario, noting: bool,
+        chances: bool,
+    ) -> None:  # fmt: skip
         rules = scenario.rules
         self.sim, self.gateway, self.number, self.balancer = sim, gateway, number, balancer
         self.pick, self.sent, self.closed = balancer.pick, balancer.sent, balancer.closed
@@ -60,6 +61,7 @@ class Worker:
         )  # fmt: skip
         self.idle = [0] * len(sim.instances)  # pooled connections, by slot
         self.rows: list[Noted] | None = [] if noting else None
+        self.chances = chances  # whether the probability of each pick is noted too
         self.version = 0
         self.waiting: Snapshot | None = None  # published, and taken at the next sweep
         self.hedges = RetryBudget(*HEDGES, 0.0)
@@ -137,7 +139,8 @@ class Worker:
         else:
             exchange.current = attempt
         if self.rows is not None:
-            attempt.propensity = self.balancer.propensity
+            if self.chances:
+                attempt.propensity = self.balancer.propensity
             marks = (_REPEATABLE if repeatable else 0) | (_HEDGE if hedge else 0)
             attempt.marks = marks | _EXPLORED if self.balancer.explored else marks
         self.sent(lane, attempt, now)

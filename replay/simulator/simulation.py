@@ -128,7 +128,9 @@ class Simulation:
         )
         topology = Topology(1, (cluster,), len(cluster.members))
         checking = scenario.rules.check_interval > 0.0
-        brains = policy.brain or (policy.checked and checking)
+        # One that minds nothing but health checks has nothing to do where none can fail.
+        minding = policy.checked and checking and any(i.faults.unchecked for i in self.instances)
+        brains = policy.brain or minding or (policy.checked and log is not None)
         first = first_snapshot(topology, 0.0 if brains else math.inf)
         if share:
             from adaptive.exploring import Exploring
@@ -139,13 +141,17 @@ class Simulation:
                 if share:
                     made = Exploring(made, share, random.Random(f"{self.seed}/random picks/{gateway}/{number}"))
                 made.apply(first)
-                noting = brains or self.record
-                self.workers.append(Worker(self, gateway, len(self.workers), made, scenario, noting))
+                chances = self.record or log is not None  # no Controller reads them, and some cost as much as a pick
+                self.workers.append(
+                    Worker(self, gateway, len(self.workers), made, scenario, brains or self.record, chances)
+                )
         self.brains = []
         for gateway in range(scenario.gateways):
             brain = None
             if brains:
                 told = settings if settings is not None else Settings(seed=self.seed)
+                if not policy.brain:  # nobody would ask its model
+                    told = Settings(told.horizon, told.seed, False, told.explore)
                 brain = Brain(self, gateway, topology, told, predictor, log if gateway == 0 else None)
                 self.brains.append(brain)
             if checking:
