@@ -20,7 +20,7 @@ import numpy as np
 
 from adaptive import clock
 from adaptive.arena.live import Front, Stage, begin
-from adaptive.bench.processes import busy, cpu_by_role, usages
+from adaptive.bench.processes import busy, cpu_by_role, spent, usages
 from adaptive.bench.running import Gateway
 from adaptive.demo.figures import Move
 from adaptive.demo.watch import Watch
@@ -69,7 +69,7 @@ class Shown:
     status: Column
     late: float  # p99 of how late load or fleet were, whichever was worse, seconds
     busy: float  # share of the processors that was used meanwhile, by everybody
-    cpu: float  # seconds that the gateway used
+    cpu: Mapping[str, float]  # seconds that the gateway used, by its processes' roles; another's are all "supervisor"
     first: Column  # attempts by second at requests that the fleet had not seen, and further ones
     again: Column
     watched: Watched
@@ -93,6 +93,16 @@ class Shown:
         first, again = (np.convolve(column, ones, "valid") for column in (self.first, self.again))
         enough = first >= 0.1 * first.max(initial=1.0)  # not of the few seconds in which nothing came
         return float((again[enough] / first[enough]).max(initial=0.0))
+
+    @property
+    def each(self) -> float:
+        """CPU time of the whole gateway, seconds a request."""
+        return sum(self.cpu.values()) / max(1.0, float(self.first.sum()))
+
+    def statuses(self) -> dict[str, int]:
+        """Failed requests by what the client got."""
+        values, counts = np.unique(self.status[self.failed], return_counts=True)
+        return {str(v) if v else "no answer": int(n) for v, n in zip(values.tolist(), counts.tolist(), strict=True)}
 
     def attempts(self) -> float:
         """Attempts that reached an instance, a request."""
@@ -141,19 +151,25 @@ async def run(scenario: Scenario, contenders: Sequence[Contender], seed: int, fo
         await asyncio.sleep(max(0.0, zero - clock.monotonic()))
         before, idle = [_cpu(stage) for stage in stages], busy()
         await asyncio.gather(*(stage.load.line() for stage in stages))
-        spent = [_cpu(stage) - was for stage, was in zip(stages, before, strict=True)]
+        used_by = [spent(was, _cpu(stage)) for stage, was in zip(stages, before, strict=True)]
         used = busy() - idle
         share = used.busy / max(1e-9, used.total)
         watched = [await _ended(task) for task in watching]
         counted = await asyncio.gather(*(stage.fleet.last() for stage in stages))
         return [
             _shown(scenario, one.name, np.load(stage.rows, allow_pickle=False), told, cpu, share, account)
-            for one, stage, told, cpu, account in zip(contenders, stages, counted, spent, watched, strict=True)
+            for one, stage, told, cpu, account in zip(contenders, stages, counted, used_by, watched, strict=True)
         ]
 
 
 def _shown(
-    scenario: Scenario, name: str, rows: Column, told: Mapping[str, Any], cpu: float, share: float, watched: Watched
+    scenario: Scenario,
+    name: str,
+    rows: Column,
+    told: Mapping[str, Any],
+    cpu: Mapping[str, float],
+    share: float,
+    watched: Watched,
 ) -> Shown:
     judged = rows[rows["due"] >= scenario.warm]
     failed = (judged["status"] < 200) | (judged["status"] >= 300)
@@ -173,8 +189,8 @@ def _shown(
     )
 
 
-def _cpu(stage: Stage) -> float:
-    return sum(cpu_by_role(usages(stage.gateway.pid, detailed=False)).values())
+def _cpu(stage: Stage) -> dict[str, float]:
+    return cpu_by_role(usages(stage.gateway.pid, detailed=False))
 
 
 async def _watch(session: aiohttp.ClientSession, stage: Stage, zero: float) -> Watched:

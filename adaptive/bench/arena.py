@@ -22,8 +22,8 @@ Say = Callable[[str], None]
 OWN = Path(contest.__file__).parent / "scenarios"
 # Those in the folder that are this comparison's, in the order in which they are run.
 NAMES = (
-    "calm", "fast_errors", "hang", "slow_node", "surge", "gray_slow", "leak", "wandering_pauses", "uneven",
-    "partial_hang", "zone_down", "ramp",
+    "calm", "fast_errors", "hang", "slow_node", "surge", "long_surge", "gray_slow", "leak", "wandering_pauses",
+    "uneven", "partial_hang", "zone_down", "ramp",
 )  # fmt: skip
 OURS = "adaptive"
 # Switches of a cluster, each off by itself.
@@ -131,7 +131,7 @@ def line(one: Shown) -> str:
     text = (
         f"  {one.name:30} {int(one.failed.sum()):6} of {len(one.due)} failed, p50 {p50:6.1f}  p99 {p99:7.1f}  "
         f"p99.9 {p999:7.1f} ms, {one.added:.2%} sent again (at most {one.most_added:.1%} in {contest.WINDOW} s), "
-        f"{1e6 * one.cpu / max(1.0, one.first.sum()):.0f} µs of CPU, late {1e3 * one.late:.1f} ms, "
+        f"{1e6 * one.each:.0f} µs of CPU, late {1e3 * one.late:.1f} ms, "
         f"processors {one.busy:.0%} busy"
     )
     return text + (f"  INVALID: {one.invalid}" if one.invalid else "")

@@ -50,7 +50,10 @@ def _part(one: Shown) -> Part:
 
 
 def _note(one: Shown) -> str:
-    text = f"{1e6 * one.cpu / max(1.0, one.first.sum()):.0f} µs of CPU a request"
+    text = f"{1e6 * one.each:.0f} µs of CPU a request"
+    if one.watched.at:
+        whole = max(1e-9, sum(one.cpu.values()))
+        text += f" ({', '.join(f'{role} {part / whole:.0%}' for role, part in sorted(one.cpu.items()))})"
     text += f"; {one.added:.2%} sent again, in {WINDOW} s at most {one.most_added:.1%}"
     return f"INVALID: {one.invalid}; {text}" if one.invalid else text
 
@@ -148,6 +151,9 @@ def verdict(shown: Sequence[Shown]) -> Iterator[str]:
     for one in shown:
         if one.name.startswith(OURS) and one.most_added > 0.05:
             yield f"{one.scenario}: {one.name} added {one.most_added:.1%} in {WINDOW} s, above 5%"
+    for one in shown:
+        if told := one.statuses():
+            yield f"{one.scenario}: {one.name} failed with " + ", ".join(f"{k}: {n:,}" for k, n in told.items())
     busiest = max(shown, key=lambda one: one.busy)
     late = max(one.late for one in shown)
     yield f"load and fleets at most {1e3 * late:.1f} ms late at p99; processors at most {busiest.busy:.0%} busy"

@@ -35,7 +35,7 @@ def shown(scenario: str, name: str, failed: int = 0, slow: float = 1.0, late: fl
         np.where(bad, 0, 200),
         late,
         0.5,
-        0.1,
+        {"supervisor": 0.1},
         np.full(20, 100.0),
         np.zeros(20),
         Watched(),
@@ -51,7 +51,7 @@ def test_every_scenario_of_its_own_is_sound_and_says_what_happens() -> None:
         assert scenario.name == name and about
         ends = [fault.end for instance in scenario.instances for fault in instance.faults]
         assert all(end < scenario.seconds for end in ends), "the way back is judged, too"
-        assert bool(ends) == (name not in ("calm", "surge", "uneven"))
+        assert bool(ends) == (name not in ("calm", "surge", "long_surge", "uneven"))
 
 
 def test_a_stretched_scenario_is_the_same_one_in_other_seconds() -> None:
@@ -159,6 +159,7 @@ def test_the_document_has_totals_notes_and_a_page() -> None:
         "failed, over 2 scenarios with faults: adaptive 4, nginx 24",
         "that is at most a third of the best peer's, nginx's 24",
     ]
+    assert "hang: nginx failed with no answer: 12" in made["facts"]
     assert "hang: adaptive added 10.0% in 5 s, above 5%" in made["facts"]
     text = page(made)
     assert "envoy is left out" in text and text.count("<svg") >= 3
