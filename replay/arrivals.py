@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 from replay.scenario import Load, Scenario
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Steps = Callable[[Load, float, int], tuple[Floats, Bools]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +27,13 @@ class Arrivals:
     """One row a request, in the order in which they are due; shapes (n,)."""
 
     due: Floats  # seconds
-    post: np.ndarray[Any, np.dtype[np.bool_]]  # must not be sent twice
+    post: Bools  # must not be sent twice
     work: Floats  # factor on its service time
     normal: Floats  # standard normal that its first attempt's service time is made of
 
 
-def draw(scenario: Scenario, seed: int) -> Arrivals:
-    """The scenario's requests."""
+def draw(scenario: Scenario, seed: int, stepping: Steps | None = None) -> Arrivals:
+    """The scenario's requests. `stepping` may do what `steps` does, faster."""
     load = scenario.load
     if load.due is not None:
         due = np.asarray(load.due, dtype=np.float64)
@@ -38,7 +41,7 @@ def draw(scenario: Scenario, seed: int) -> Arrivals:
         posts = load.posts if load.posts is not None else [rng.random() < load.post_share for _ in due]
         post = np.asarray(posts, dtype=bool)
     elif load.burst is None:
-        due, post = _steps(load, scenario.seconds, seed)
+        due, post = (stepping or steps)(load, scenario.seconds, seed)
     else:
         due, post = _bursts(load, scenario.seconds, seed)
     starts, factors = zip(*load.work, strict=True)
@@ -47,13 +50,13 @@ def draw(scenario: Scenario, seed: int) -> Arrivals:
     return Arrivals(due, post, np.array(factors)[at], generator.standard_normal(len(due)))
 
 
-def _steps(load: Load, seconds: float, seed: int) -> tuple[Floats, np.ndarray[Any, np.dtype[np.bool_]]]:
+def steps(load: Load, seconds: float, seed: int) -> tuple[Floats, Bools]:
     """Poisson arrivals at the rate of the step that is in force. The last one may be due just after the end."""
     rng = random.Random(seed + 1)
     due, post = [], []
     t = 0.0
-    steps = [(rate, end) for (_, rate), end in zip(load.rates, [*(a for a, _ in load.rates[1:]), seconds], strict=True)]
-    for rate, end in steps:
+    spans = [(rate, end) for (_, rate), end in zip(load.rates, [*(a for a, _ in load.rates[1:]), seconds], strict=True)]
+    for rate, end in spans:
         if rate <= 0.0:
             t = max(t, end)
             continue
@@ -64,7 +67,7 @@ def _steps(load: Load, seconds: float, seed: int) -> tuple[Floats, np.ndarray[An
     return np.array(due), np.array(post, dtype=bool)
 
 
-def _bursts(load: Load, seconds: float, seed: int) -> tuple[Floats, np.ndarray[Any, np.dtype[np.bool_]]]:
+def _bursts(load: Load, seconds: float, seed: int) -> tuple[Floats, Bools]:
     """The same with the rate multiplied in bursts, by thinning."""
     assert load.burst is not None
     factor, on, every = load.burst

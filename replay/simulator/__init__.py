@@ -6,6 +6,7 @@
 - `instance`: a queue before slots; `service`: service times; `faults`: what is wrong with an instance, and when.
 - `brain`: the Controller above a gateway, its ticks, its health checks.
 - `run`: what came of it.
+- `compiled`, `kernel`: the same for simple policies in front of plain fleets, compiled; bit for bit.
 
 Balancers and Controllers are those that run live; only time, the network and the instances are made up here.
 """

@@ -13,7 +13,13 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def times(service: Service, normal: Floats, work: Floats) -> list[float]:
-    """Seconds for each request, without faults. `normal` and `work` have shape (n,)."""
+    """Seconds for each request, without faults, as plain floats."""
+    made: list[float] = draw(service, normal, work).tolist()
+    return made
+
+
+def draw(service: Service, normal: Floats, work: Floats) -> Floats:
+    """The same as an array. `normal` and `work` have shape (n,)."""
     if service.kind == "lognormal":
         mu = math.log(service.mean) - service.spread**2 / 2
         found = np.exp(mu + service.spread * normal)
@@ -30,7 +36,7 @@ def times(service: Service, normal: Floats, work: Floats) -> list[float]:
         else:
             table = np.asarray(service.table, dtype=np.float64)
             found = np.interp(below, np.linspace(0.0, 1.0, len(table)), table)
-    made: list[float] = (found * work).tolist()
+    made: Floats = found * work
     return made
 
 

@@ -55,12 +55,21 @@ def simulate(
     settings: ModelSettings | None = None,
     predictor: Predictor | Pair | None = None,
     log: Log | None = None,
+    compiled: bool = False,
 ) -> Run:
-    """Runs the scenario. `record` keeps every Outcome; `log` is told all that the first gateway's Controller is.
+    """Runs the scenario. `record` keeps every Outcome; `log` is told all that the first gateway's Controller is;
+    `compiled` lets `replay.simulator.compiled` do it, where it can and nothing else is asked for: it is far faster once
+    its functions are loaded, which takes as long as some ten thousand requests.
 
     Raises ValueError for a policy that does not exist.
     """
     chosen = named(policy) if isinstance(policy, str) else policy
+    if compiled and not record and log is None:
+        from replay.simulator import compiled as fast
+
+        found = fast.run(scenario, chosen, seed)
+        if found is not None:
+            return found
     return Simulation(scenario, chosen, seed, record, settings, predictor, log).run(views)
 
 

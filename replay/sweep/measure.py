@@ -42,7 +42,7 @@ def measure(cell: Cell) -> Row:
     made: Row = dict(zip(KEY, cell.key(), strict=True))
     try:
         scenario = cell.made()
-        made |= row(simulate(scenario, cell.policy, cell.drawn(scenario), views=False))
+        made |= row(simulate(scenario, cell.policy, cell.drawn(scenario), views=False, compiled=True))
         made["error"] = ""
     except Exception as error:  # whatever it was: the other cells go on
         made["error"] = f"{type(error).__name__}: {error}"
