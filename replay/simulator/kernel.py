@@ -169,6 +169,29 @@ def _pop(when: Floats, order: Ints, who: Ints, size: int) -> None:
 
 
 @jit
+def _join(i: int, request: int, head: Ints, tail: Ints, after: Ints, waiting: Ints) -> None:
+    """Into the queue of an instance."""
+    if waiting[i]:
+        after[tail[i]] = request
+    else:
+        head[i] = request
+    tail[i] = request
+    waiting[i] += 1
+
+
+@jit
+def _next(i: int, head: Ints, after: Ints, waiting: Ints, ended: Floats) -> int:
+    """The first in the queue of an instance whose client has not gone, or -1."""
+    while waiting[i]:
+        following = head[i]
+        head[i] = after[following]
+        waiting[i] -= 1
+        if math.isnan(ended[following]):
+            return int(following)
+    return -1
+
+
+@jit
 def run(
     policy: int, state: Ints, weight: Floats, due: Floats, times: Floats, kind: Ints, slots: Ints, backlog: Ints,
     faults: Ints, fault_kinds: Ints, spans: Floats, timeout: float, end: float,
@@ -203,12 +226,7 @@ def run(
                 _push(when, order, who, size, arrives + times[kind[i], index] * slow, number, index)
                 size, number = size + 1, number + 1
             elif waiting[i] < backlog[i]:
-                if waiting[i]:
-                    after[tail[i]] = index
-                else:
-                    head[i] = index
-                tail[i] = index
-                waiting[i] += 1
+                _join(i, index, head, tail, after, waiting)
             else:
                 return -1
             index += 1
@@ -229,16 +247,12 @@ def run(
             i = lane[done]
             served[i] += 1
             busy[i] -= 1
-            while waiting[i]:
-                following = head[i]
-                head[i] = after[following]
-                waiting[i] -= 1
-                if math.isnan(ended[following]):
-                    busy[i] += 1
-                    slow = _slower(fault_kinds, spans, faults[i], faults[i + 1], earliest)
-                    _push(when, order, who, size, earliest + times[kind[i], following] * slow, number, following)
-                    size, number = size + 1, number + 1
-                    break
+            following = _next(i, head, after, waiting, ended)
+            if following >= 0:
+                busy[i] += 1
+                slow = _slower(fault_kinds, spans, faults[i], faults[i + 1], earliest)
+                _push(when, order, who, size, earliest + times[kind[i], following] * slow, number, following)
+                size, number = size + 1, number + 1
             if math.isnan(ended[done]):
                 ended[done] = earliest
                 status[done] = 200
