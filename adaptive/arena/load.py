@@ -4,8 +4,9 @@
                                     "parent": 4711}'
 
 Open loop: a latency counts from the moment a request was due, whatever happened to those before. Reads one line with
-the time (monotonic) of the scenario's zero; at the end it writes the rows, as `ROW` has them, and one line of JSON. The
-number in a request's path is its place in the arrivals, by which the fleet knows how much work it is.
+the time (monotonic) of the scenario's zero; at the end it writes the rows, as `ROW` has them, to `out`, where that is
+given, and one line of JSON. With `"tell": true` a line each second says what ended in it. Ends early when its standard
+input does. The number in a request's path is its place in the arrivals, by which the fleet knows how much work it is.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ HEAD = b" HTTP/1.1\r\nhost: fleet.test\r\nuser-agent: load\r\naccept: */*\r\n"
 POST = HEAD + b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n%s" % (len(PAYLOAD), PAYLOAD)
 GET = HEAD + b"\r\n"
 LAST = 1.0  # seconds that are waited for answers after the last time-out
+
+
+def message(number: int, post: bool) -> bytes:
+    """A request as it goes out on the wire."""
+    return (b"POST" if post else b"GET") + b" /item/%d" % number + (POST if post else GET)
 
 
 class Client(asyncio.Protocol):
@@ -88,6 +94,8 @@ class Load:
         self.idle: list[Client] = []
         self.under_way: dict[int, Client | None] = {}  # by index, the oldest first
         self.tasks: set[asyncio.Task[None]] = set()
+        self.fresh: list[float] | None = None  # latencies of what ended well since the last line, where those are told
+        self.failed = 0  # and how many ended badly
 
     async def run(self, zero: float) -> None:
         """Sends every request at its time and waits for the last answer."""
@@ -105,8 +113,7 @@ class Load:
 
     def _send(self, index: int) -> None:
         self.rows["late"][index] = clock.monotonic() - self.zero - self.due[index]
-        method = b"POST" if self.post[index] else b"GET"
-        request = method + b" /item/%d" % index + (POST if self.post[index] else GET)
+        request = message(index, self.post[index])
         while self.idle:
             client = self.idle.pop()
             if not client.transport.is_closing():
@@ -137,6 +144,25 @@ class Load:
             del self.under_way[index]
             self.rows["latency"][index] = clock.monotonic() - self.zero - self.due[index]
             self.rows["status"][index] = status
+            if self.fresh is not None:
+                if 200 <= status < 300:
+                    self.fresh.append(round(float(self.rows["latency"][index]), 5))
+                else:
+                    self.failed += 1
+
+    def tell(self, second: int) -> None:
+        """Writes what ended since the last time."""
+        line = {"second": second, "failed": self.failed, "latencies": self.fresh or []}
+        self.failed, self.fresh = 0, []
+        print(json.dumps(line), flush=True)
+
+    async def report(self, zero: float) -> None:
+        """A line each second, until it is cancelled."""
+        second = 0
+        while True:
+            await asyncio.sleep(max(0.0, zero + second + 1 - clock.monotonic()))
+            self.tell(second)
+            second += 1
 
     async def _watch(self) -> None:
         """Gives up what has waited too long."""
@@ -163,8 +189,23 @@ async def generate(spec: dict[str, Any]) -> None:
     line = await reader.readline()
     if not line:
         return
-    await load.run(float(line))
-    np.save(spec["out"], load.rows, allow_pickle=False)
+    zero = float(line)
+    work, ended = asyncio.ensure_future(load.run(zero)), asyncio.ensure_future(reader.read())
+    telling = None
+    if spec.get("tell"):
+        load.fresh = []
+        telling = asyncio.ensure_future(load.report(zero))
+    await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if telling is not None:
+        telling.cancel()
+        load.tell(round(clock.monotonic() - zero))
+    if not work.done():
+        work.cancel()
+        return
+    await work
+    if "out" in spec:
+        np.save(spec["out"], load.rows, allow_pickle=False)
     print(json.dumps({"done": True}), flush=True)
 
 

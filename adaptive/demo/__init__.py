@@ -1,8 +1,6 @@
 """`adaptive demo`: three gateways on the same faults and the same arrivals, shown live and compared at the end.
 
-    schedule    what happens to which instance and when, as pure functions of time; the plan of the demo
-    fleet       a subprocess: the instances of one fleet, real HTTP servers whose faults follow the schedule
-    load        a subprocess: open-loop Poisson arrivals at one gateway, results as JSON lines
+    schedule    the world of the demo, a scenario: what happens to which instance and when, and how it is told
     figures     what is computed from the results: counts, quantiles, how early a crash was seen coming
     gateways    configuration of the three gateways, and the command that starts one
     processes   subprocesses that end with the demo, however it ends
@@ -10,5 +8,6 @@
     screen      the live picture and the closing table, for the terminal
     run         all of it together; `main` is the command
 
-Each fleet, each load and each gateway is a process of its own; nothing but sockets and pipes lies between them.
+Each fleet, each load (`adaptive.arena`) and each gateway is a process of its own; nothing but sockets and pipes lies
+between them.
 """

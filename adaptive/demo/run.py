@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -21,8 +22,8 @@ from adaptive.demo import figures, gateways, schedule, screen
 from adaptive.demo.processes import Failed, Process, Processes
 from adaptive.demo.watch import Watch
 from adaptive.policy.ladder import PREDICTED
+from replay import scenario_file
 
-RATE = 400.0  # requests a second on each gateway: 40 % of what six calm instances bear, and half of one core in all
 STARTED = 20.0  # seconds for everything to be up
 LEAD = 0.3  # seconds from the word to start until the start: long enough to reach nine processes
 FRAME = 0.25  # seconds between two pictures
@@ -50,11 +51,16 @@ class Demo:
 
     def __init__(self, seconds: float, seed: int, processes: Processes, show: Callable[[screen.View], None]) -> None:
         self.seconds, self.seed, self.processes, self.show = seconds, seed, processes, show
-        self.plan = schedule.plan(seconds)
+        self.plan = schedule.plan(seconds, seed)
         self.sides: list[Side] = []
         self.watch: Watch | None = None
         self.begin = float("inf")
         self.status = "starting"
+
+    @property
+    def world(self) -> Path:
+        """The file of the scenario that all meet."""
+        return self.processes.directory / "scenario.json"
 
     def view(self) -> screen.View:
         """What there is to show now."""
@@ -88,9 +94,10 @@ class Demo:
             await asyncio.sleep(FRAME)
 
     async def _start_fleets(self) -> None:
-        spec = {"plan": schedule.dump(self.plan), "seed": self.seed}
+        self.world.write_text(json.dumps(scenario_file.to_json(self.plan)), encoding="utf-8")
+        spec = {"scenario": str(self.world), "seed": self.seed}
         for policy, name in gateways.POLICIES.items():
-            fleet = await self.processes.start(f"fleet of {name}", "adaptive.demo.fleet", spec)
+            fleet = await self.processes.start(f"fleet of {name}", "adaptive.arena.fleet", spec)
             self.sides.append(Side(name, policy, fleet, []))
         for side in self.sides:
             side.endpoints = (await side.fleet.line())["ports"]
@@ -119,11 +126,12 @@ class Demo:
     async def _load(self) -> None:
         """The measured part: everything starts at one moment."""
         for side in self.sides:
-            spec = {"port": side.ports[0], "seed": self.seed, "rate": RATE, "seconds": self.seconds}
-            spec |= {"timeout": figures.PATIENCE}
-            side.load = await self.processes.start(f"load on {side.name}", "adaptive.demo.load", spec)
+            spec = {"scenario": str(self.world), "port": side.ports[0], "seed": self.seed, "tell": True}
+            side.load = await self.processes.start(f"load on {side.name}", "adaptive.arena.load", spec)
         assert self.watch is not None
-        await asyncio.sleep(LEAD)  # the loads start Python
+        for side in self.sides:
+            assert side.load is not None
+            await side.load.line()
         self.begin = self.watch.begin = clock.monotonic() + LEAD
         for side in self.sides:
             for process in (side.fleet, side.load):
@@ -155,11 +163,11 @@ class Demo:
 
     def conclude(self, console: Console) -> None:
         """Print the comparison, and how early the crashes were seen."""
-        console.print(screen.closing({side.name: side.results.summary() for side in self.sides}, RATE))
+        console.print(screen.closing({side.name: side.results.summary() for side in self.sides}, schedule.RATE))
         watch = self.watch
         if watch is None:
             return
-        for leak in self.plan.crashes:
+        for leak in schedule.crashes(self.plan):
             instance, began, crashed = leak
             seen = figures.warned(watch.moves, watch.predictions[instance], leak, PREDICTED)
             why_not = watch.distrust(crashed)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from adaptive.demo import schedule
 from adaptive.demo.figures import PATIENCE, Move, Results, Summary, Warned
+from replay.scenario import Scenario
 
 STATES = {"HEALTHY": "green", "DEGRADED": "yellow", "CANARY": "magenta", "EJECTED": "red", "DRAINING": "blue"}
 TRUTHS = {
@@ -45,7 +46,7 @@ class View:
     at: float  # seconds since the start of the load; negative before it
     seconds: float
     seed: int
-    plan: schedule.Plan
+    plan: Scenario
     ports: list[int] = field(default_factory=list)
     results: Mapping[str, Results] = field(default_factory=dict)  # by the policy's name
     cluster: Mapping[str, Any] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class View:
 def live(view: View, width: int, height: int) -> RenderableType:
     """The whole picture."""
     parts: list[RenderableType] = [_title(view), _scores(view), _mode(view), _instances(view, width)]
-    used = 1 + (2 + len(view.results)) + 2 + (2 + len(view.plan.faults)) + 2
+    used = 1 + (2 + len(view.results)) + 2 + (2 + len(view.plan.instances)) + 2
     parts.append(_log(view, max(LOG_LEAST, height - used - 1)))
     return Group(*parts)
 
@@ -114,11 +115,11 @@ def _instances(view: View, width: int) -> Table:
             name if wide else {"in flight": "flight", "failed/5 s": "failed"}.get(name, name), justify="right"
         )
     table.add_column("what is truly going on", no_wrap=True, overflow="ellipsis", ratio=1)
-    for index, faults in enumerate(view.plan.faults):
+    for index, instance in enumerate(view.plan.instances):
         name = letter(index)
         if wide and index < len(view.ports):
             name += f"  :{view.ports[index]}"
-        kind, truth = schedule.describe(faults, view.at)
+        kind, truth = schedule.describe(instance.faults, view.at)
         endpoint = view.endpoints[index] if index < len(view.endpoints) else None
         cells = _cells(endpoint, wide) if endpoint is not None else [""] * (8 if wide else 7)
         table.add_row(name, *cells, Text(truth or "·", style=TRUTHS[kind]))

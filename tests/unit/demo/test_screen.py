@@ -45,7 +45,7 @@ def test_each_instance_has_a_row_with_what_the_gateway_sees_and_what_is_true() -
     lines = drawn(screen.live(view(), 80, 24)).splitlines()
     row = next(line for line in lines if line.startswith("B"))
     assert row.split()[:8] == ["B", "degraded", "50", "0.83", "25", "–", "7", "3/210"]
-    assert "leaks: 3.0×, 12 s left" in row
+    assert "leaks: 2.5×, 12 s left" in row
 
 
 def test_a_wide_terminal_shows_the_rules_doubt_and_the_ports_as_well() -> None:
