@@ -36,5 +36,9 @@ Days of calls between pods, as public data has them:
     pods        the probability that a latency fault is in force on a pod
     judging     a model of pods on one day, beside every baseline
 
+The history of a Prometheus server:
+    mapping     which metrics mean what; those in mappings/ ship
+    prometheus  reads it: the shell that asks
+
 Nothing here reads a clock or calls a global random number; scikit-learn is imported by the constructor that needs it.
 """

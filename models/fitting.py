@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from models.calibration import calibrate
 from models.columns import Floats, Ints
@@ -23,6 +24,8 @@ RATE = 0.12
 LEAST_LEAF = 60  # rows in a leaf, half a minute of an endpoint: fewer are one episode learned by heart
 MOST_BINS = 64  # 255 gain nothing and take three times as long
 HELD = 0.35  # share of the runs that the mix and the calibration are fitted to
+LEAST, DRAWS = 10, 20  # breaches on either side; draws until there are
+ALONE = 50_000  # rows below which one thread grows the trees
 MOST_ROWS = 400_000  # of one fit
 
 
@@ -44,10 +47,7 @@ def fit(rows: Rows, horizon: float, seed: int = 0) -> Combined:
     """The fitted predictor. Raises NotFitted for rows of one class, too few rows, or nothing finite."""
     rows = _usable(rows)
     rng = np.random.default_rng([seed, 0xF17])
-    known = np.unique(rows.runs)
-    held = np.isin(rows.runs, rng.permutation(known)[: max(1, round(HELD * len(known)))])
-    if min(rows.labels[~held].sum(), (1 - rows.labels[~held]).sum()) < 10 or rows.labels[held].sum() < 10:
-        raise NotFitted(f"{int(rows.labels.sum())} breaches in {len(known)} runs are too few to fit and to check")
+    held = _held(rows, rng)
     taught = np.flatnonzero(~held)
     if len(taught) > MOST_ROWS:
         taught = np.sort(rng.choice(taught, MOST_ROWS, replace=False))
@@ -69,6 +69,17 @@ def fit(rows: Rows, horizon: float, seed: int = 0) -> Combined:
     return made
 
 
+def _held(rows: Rows, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Rows of the runs that check. Drawn anew while one side has too few breaches. Raises NotFitted."""
+    known = np.unique(rows.runs)
+    for _ in range(DRAWS):
+        held: npt.NDArray[np.bool_] = np.isin(rows.runs, rng.permutation(known)[: max(1, round(HELD * len(known)))])
+        taught = rows.labels[~held]
+        if min(taught.sum(), (1 - taught).sum()) >= LEAST and rows.labels[held].sum() >= LEAST:
+            return held
+    raise NotFitted(f"{int(rows.labels.sum())} rows of breaches in {len(known)} runs are too few to fit and to check")
+
+
 def _usable(rows: Rows) -> Rows:
     good = np.isfinite(rows.features).all(axis=1) & np.isfinite(rows.labels) & (rows.weights > 0)
     if rows.features.shape[1:] != (COUNT,):
@@ -84,12 +95,15 @@ def _usable(rows: Rows) -> Rows:
 
 def _grown(rows: Rows, taught: Ints, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(
         max_iter=TREES, max_leaf_nodes=LEAVES, max_depth=DEPTH, learning_rate=RATE, min_samples_leaf=LEAST_LEAF,
         max_bins=MOST_BINS, l2_regularization=5.0, early_stopping=False, random_state=seed,
     )  # fmt: skip
-    return model.fit(rows.features[taught], rows.labels[taught], rows.weights[taught])
+    # Threads that wait for each other at every split cost more than they save where the splits are small.
+    with threadpool_limits(1 if len(taught) < ALONE else None):
+        return model.fit(rows.features[taught], rows.labels[taught], rows.weights[taught])
 
 
 def _line(rows: Rows, taught: Ints, rng: np.random.Generator) -> tuple[Floats, float]:

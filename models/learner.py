@@ -85,6 +85,7 @@ class Learner:
         self.probability: Floats = np.zeros(0)  # untrusted ones too, for the operator
         self.coming: Floats = np.zeros(0)  # the same of the long horizon
         self.coming_least: Floats = np.zeros(0)  # the lower end of its interval
+        self.few: Bools = np.zeros(0, dtype=bool)  # endpoints with too few attempts for the long horizon
         self.drifts: list[DriftSeen] = []  # of the last step
         self.drifted = 0  # drifts since the start
         self.last_drift = ""
@@ -132,8 +133,8 @@ class Learner:
         if at - self._looked >= LOOK_AHEAD or len(self.coming) != len(shown):
             self._looked = at
             self.coming, self.coming_least = _with_least(self.ahead.predictor, self.features)
-        few = seen.attempts[2] < LEAST_AHEAD
-        self.coming[few] = self.coming_least[few] = np.nan
+        self.few = seen.attempts[2] < LEAST_AHEAD
+        self.coming[self.few] = self.coming_least[self.few] = np.nan
         if at - self._asked >= ASK_EVERY:
             self._asked = at
             self.ledger.ask(at, self.features, evidence, suspicion, self.probability, shown)

@@ -15,6 +15,7 @@ Runs: `simulator` runs one; `comparison` several policies, as a report; `sweep` 
 Judgement: `evaluation` says from a recording what another policy would have done; `report` writes every report;
 `causalsim` is the public benchmark.
 
-Learning from simulated fleets: `episodes` are what a model learns from, `teaching` trains on them, `foretelling` says
-how good predictions were.
+Learning: `asking` puts questions to a Controller that looks on, and gets their answers. On simulated fleets `episodes`
+are what a model learns from, `teaching` trains on them, `foretelling` says how good predictions were. From what was
+recorded `recalling` makes such questions, from counters read at intervals `counting`; `learning` trains on them.
 """

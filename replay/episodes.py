@@ -14,20 +14,15 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from adaptive.controller import Controller, Settings
-from adaptive.policy.steering import Steering
-from adaptive.types import Health, Moved, Topology
-from models.columns import Floats
+from adaptive.controller import Settings
+from adaptive.types import Moved, Topology
 from models.detectors import LEAST_SHARE, threshold
-from models.features import COUNT
 from models.fitting import Rows
-from models.foresight import Foresight
-from models.labels import Batch, Ledger
-from models.predictor import AHEAD, Pair, Predictor
+from models.predictor import Pair, Predictor
+from replay.asking import EVERY, Asked, Table, Watching, joined
 from replay.policies import named
 from replay.scenario import Clients, Fault, Instance, Load, Scenario, Service
 from replay.simulator.brain import TICK
@@ -38,8 +33,6 @@ FORECASTABLE = ("leak", "pauses", "creeping", "antagonist")
 ABRUPT = ("slow", "errors", "hang", "crash", "gray_errors", "gray_hangs", "gray_slow")
 CALM = ("calm", "swings", "deploys", "mix", "stalls")
 SECONDS = 150.0
-EVERY = 0.5  # seconds between two looks
-SOON = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +50,17 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One fleet for one time. Rows are questions: (rows,) columns, features (rows, COUNT); NaN labels are unknown."""
+    """One fleet for one time."""
 
     kind: str
     seed: int
     troubles: Sequence[Trouble]
-    at: Floats
-    slot: Floats
-    features: Floats
-    rule: Floats
-    soon: Floats  # label of the short horizon
-    soon_weight: Floats
-    ahead: Floats  # label of the long one
-    ahead_weight: Floats
-    said: Floats  # (rows, 2) what the serving pair said
+    asked: Table
     moved: Sequence[Moved]
     detected: Sequence[float]  # by trouble: attempts from its start to a detector's alarm; NaN: none
     alarms: int  # of detectors, at endpoints with nothing wrong
     requests: int
     hours: float  # instance-hours
-
-
-class Still(Steering):
-    """Moves nobody."""
-
-    def steer(self, *_: Any, **__: Any) -> list[Moved]:
-        """Nothing."""
-        return []
-
-
-class Watching(Controller):
-    """Sees and predicts as ever, and changes nothing."""
-
-    steers = Still
 
 
 def _severity(rng: random.Random, held_out: bool) -> float:
@@ -209,12 +180,8 @@ class _Notes:
     """Asks at each look, and puts answers to their questions."""
 
     def __init__(self, sim: Simulation, until: float) -> None:
-        self.sim, self.until = sim, until
-        self.ledger, self.foresight = Ledger(SOON), Foresight(AHEAD)
-        self.foresight.waiting = type(self.foresight.waiting)(maxlen=256)
-        self.rows: list[tuple[float, Floats, Floats, Floats]] = []
-        self.short: list[Batch] = []
-        self.long: list[Batch] = []
+        self.sim = sim
+        self.asked = Asked(len(sim.instances), until)
         self.troubles: Sequence[Trouble] = sim.scenario.notes.get("troubles", ())
         self.onset = [math.nan] * len(self.troubles)  # attempts at the start of each
         self.detected = [math.nan] * len(self.troubles)
@@ -247,49 +214,15 @@ class _Notes:
     def look(self, _: object) -> None:
         """One look, just after a tick."""
         sim, at = self.sim, self.sim.now
-        controller = sim.brains[0].controller
         sim.at(at + EVERY, self.look, None)
-        learner = controller.learner
-        if learner is None or controller.evidence is None:
-            return
-        evidence, suspicion = controller.evidence, controller.suspicion
-        shown = controller.steering.health < Health.CANARY
-        self.ledger.spoil(shown)
-        self.foresight.act(controller.steering.health > Health.HEALTHY)
-        answers = self.ledger.answer(at, evidence, controller.peers, controller.errors, controller.latency)
-        for batch in answers:
-            self.foresight.tell(batch, len(shown))
-        self.short += answers
-        self.long += self.foresight.answer(at - SOON)
-        if at > self.until:
-            return
-        features = learner.features.copy()
-        said = np.column_stack([learner.probability, learner.coming])
-        self.rows.append((at, features, suspicion, said))
-        self.ledger.ask(at, features, evidence, suspicion, learner.probability, shown)
-        self.foresight.ask(at, features, suspicion, learner.coming, shown)
+        self.asked.look(sim.brains[0].controller, at)
 
     def episode(self, kind: str, seed: int, scenario: Scenario, requests: int) -> Episode:
         """All of it as columns."""
-        n = len(scenario.instances)
-        labels = np.full((4, len(self.rows), n), np.nan)
-        place = {row[0]: i for i, row in enumerate(self.rows)}
-        for k, batches in ((0, self.short), (2, self.long)):
-            for batch in batches:
-                labels[k, place[batch.asked], batch.slots] = batch.labels
-                labels[k + 1, place[batch.asked], batch.slots] = batch.weights
-        at, slot = (x.reshape(-1).astype(np.float64) for x in np.meshgrid(list(place), np.arange(n), indexing="ij"))
-        features = np.array([row[1] for row in self.rows]).reshape(-1, COUNT)
-        keep = ~np.isnan(features[:, 0])
-        columns = [column.reshape(-1)[keep] for column in labels]
-        rule = np.array([row[2] for row in self.rows]).reshape(-1)[keep]
-        said = np.array([row[3] for row in self.rows]).reshape(-1, 2)[keep]
         moved = [command for _, command in self.sim.moves if isinstance(command, Moved)]
-        return Episode(
-            kind, seed, scenario.notes["troubles"], at[keep], slot[keep], features[keep].astype(np.float32), rule,
-            columns[0], columns[1], columns[2], columns[3], said, moved, self.detected, self.alarms, requests,
-            n * scenario.seconds / 3600.0,
-        )  # fmt: skip
+        hours = len(scenario.instances) * scenario.seconds / 3600.0
+        troubles = scenario.notes["troubles"]
+        return Episode(kind, seed, troubles, self.asked.table(), moved, self.detected, self.alarms, requests, hours)
 
 
 def run(
@@ -320,14 +253,5 @@ def run(
 
 def rows(episodes: Sequence[Episode], horizon: str) -> Rows:
     """What a model is fitted to; `horizon` is soon or ahead."""
-    label = np.concatenate([getattr(e, horizon) for e in episodes])
-    weight = np.concatenate([getattr(e, f"{horizon}_weight") for e in episodes])
-    known = ~np.isnan(label)
-    run_of = np.concatenate([np.full(len(e.at), i) for i, e in enumerate(episodes)])
-    return Rows(
-        np.concatenate([e.features for e in episodes])[known].astype(np.float64),
-        label[known],
-        weight[known],
-        np.concatenate([e.rule for e in episodes])[known],
-        run_of[known],
-    )
+    runs = np.concatenate([np.full(len(e.asked.at), i) for i, e in enumerate(episodes)])
+    return joined([e.asked for e in episodes]).rows(horizon, runs)

@@ -56,11 +56,11 @@ def columns(episodes: Sequence[Episode], horizon: str) -> list[tuple[Floats, dic
     """Labels of each episode, and what the model and every rule said of the same rows."""
     found = []
     for e in episodes:
-        label = getattr(e, horizon)
+        label = getattr(e.asked, horizon)
         known = ~np.isnan(label)
-        said = e.said[:, 0 if horizon == "soon" else 1]
-        scores = {"model": np.where(np.isnan(said), e.rule, said)[known], "suspicion": e.rule[known]}
-        scores |= {name: e.features[known, NAMES.index(name)].astype(np.float64) for name in RULES}
+        said = e.asked.said[:, 0 if horizon == "soon" else 1]
+        scores = {"model": np.where(np.isnan(said), e.asked.rule, said)[known], "suspicion": e.asked.rule[known]}
+        scores |= {name: e.asked.features[known, NAMES.index(name)].astype(np.float64) for name in RULES}
         found.append((label[known], scores))
     return found
 
@@ -99,8 +99,8 @@ def _figure(value: float, drawn: Floats) -> Figure:
 
 def threshold(episodes: Sequence[Episode]) -> float:
     """The lowest score of the long horizon at which PRECISION of its rows breach; above 1 where none is."""
-    label = np.concatenate([e.ahead for e in episodes])
-    said = np.concatenate([e.said[:, 1] for e in episodes])
+    label = np.concatenate([e.asked.ahead for e in episodes])
+    said = np.concatenate([e.asked.said[:, 1] for e in episodes])
     known = ~np.isnan(label) & ~np.isnan(said)
     order = np.argsort(-said[known])
     precision = np.cumsum(label[known][order]) / np.arange(1, known.sum() + 1)
@@ -125,14 +125,14 @@ def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode], rng: np.ran
     could: list[bool] = []
     right = said_all = 0
     for e in episodes:
-        sure = e.said[:, 1] >= level
-        known = sure & ~np.isnan(e.ahead)
-        right, said_all = right + int(e.ahead[known].sum()), said_all + int(known.sum())
+        sure = e.asked.said[:, 1] >= level
+        known = sure & ~np.isnan(e.asked.ahead)
+        right, said_all = right + int(e.asked.ahead[known].sum()), said_all + int(known.sum())
         for trouble in e.troubles:
-            mine = (e.slot == trouble.slot) & (e.at >= trouble.start) & (e.at <= trouble.end)
-            breach = e.at[mine & (e.soon == 1)]
+            mine = (e.asked.slot == trouble.slot) & (e.asked.at >= trouble.start) & (e.asked.at <= trouble.end)
+            breach = e.asked.at[mine & (e.asked.soon == 1)]
             if trouble.kind in FORECASTABLE and len(breach):
-                ahead = mine & sure & (e.at <= breach[0] + 1.0 - LEAD)
+                ahead = mine & sure & (e.asked.at <= breach[0] + 1.0 - LEAD)
                 hits.append(int(ahead.sum()) >= LOOKS)
                 could.append(breach[0] - trouble.start >= LEAD + 5.0)
     share = np.array(hits, dtype=np.float64)
@@ -145,8 +145,8 @@ def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode], rng: np.ran
 
 def calibration_error(episodes: Sequence[Episode], horizon: str, bins: int = 10) -> float:
     """Mean distance of probability and share that breached, over equal bins of probability, by their rows."""
-    label = np.concatenate([getattr(e, horizon) for e in episodes])
-    said = np.concatenate([e.said[:, 0 if horizon == "soon" else 1] for e in episodes])
+    label = np.concatenate([getattr(e.asked, horizon) for e in episodes])
+    said = np.concatenate([e.asked.said[:, 0 if horizon == "soon" else 1] for e in episodes])
     known = ~np.isnan(label) & ~np.isnan(said)
     label, said = label[known], said[known]
     place = np.minimum((said * bins).astype(int), bins - 1)

@@ -16,7 +16,8 @@ from models.fitting import fit
 from models.predictor import AHEAD, Pair, Silent
 from models.saved import Manifest, write
 from replay import episodes
-from replay.episodes import ABRUPT, CALM, FORECASTABLE, SOON, Episode
+from replay.asking import SOON
+from replay.episodes import ABRUPT, CALM, FORECASTABLE, Episode
 
 # Fleets of each kind. Forecastable ones teach most; abrupt ones need few, for their signs are plain.
 FLEETS = {FORECASTABLE: 12, ABRUPT: 4, CALM: 4}
@@ -31,7 +32,7 @@ def gather(fleets: int, seed: int, say: Callable[[str], None]) -> list[Episode]:
             for k in range(count):
                 policy = "adaptive" if k % 2 else "least_request"
                 found.append(episodes.run(kind, seed + k, policy=policy, predictor=Silent(SCHEMA)))
-            say(f"{kind}: {count} fleets; {sum(len(e.at) for e in found)} rows in all")
+            say(f"{kind}: {count} fleets; {sum(len(e.asked.at) for e in found)} rows in all")
     return found
 
 
@@ -46,7 +47,7 @@ def keep(pair: Pair, found: Sequence[Episode], folder: Path, seed: int, command:
     arrays, meta = to_arrays(pair)
     data = hashlib.sha256()
     for episode in found:
-        for column in (episode.features, episode.soon, episode.ahead):
+        for column in (episode.asked.features, episode.asked.soon, episode.asked.ahead):
             data.update(np.ascontiguousarray(column).tobytes())
     scores: dict[str, Any] = {}
     for name, predictor in zip(("soon", "ahead"), pair, strict=True):

@@ -67,7 +67,7 @@ def table(found: list[Any], seed: int) -> Iterator[str]:
 def _base(found: list[Any], horizon: str) -> float:
     import numpy as np
 
-    return float(np.nanmean(np.concatenate([getattr(e, horizon) for e in found])))
+    return float(np.nanmean(np.concatenate([getattr(e.asked, horizon) for e in found])))
 
 
 def false_moves(fleets: int, seed: int, say: Callable[[str], None]) -> Iterator[str]:

@@ -73,10 +73,15 @@ def promote(
     A gateway whose model.store is this directory takes it over within a second or two, without a restart.
     """
     from adaptive import clock
+    from models.contest import KIND, usable
     from models.saved import StoreError
 
+    kept = opened(store)
     try:
-        named = opened(store).promote(model, name, reason, clock.wall())
+        found = kept.load(model)
+        if found.manifest.kind == KIND:
+            usable(found)
+        named = kept.promote(found.id, name, reason, clock.wall())
     except StoreError as error:
         raise Failure(str(error)) from None
     typer.echo(f"{named.version} is the {name}")

@@ -32,20 +32,44 @@ def train(
     ] = "none",
     part: Annotated[float, typer.Option(min=0.1, max=0.9, help="Share, first in time, to train on.")] = 0.6,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    prometheus: Annotated[
+        str, typer.Option(help="Train on the history of this server instead of on recordings.", metavar="URL")
+    ] = "",
+    mapping: Annotated[
+        str, typer.Option(help="Which metrics mean what: adaptive, envoy, istio, or a YAML file.", metavar="NAME")
+    ] = "adaptive",
+    since: Annotated[str, typer.Option("--from", help="Begin of the history: a time such as 2026-01-31T12:00Z.")] = "",
+    until: Annotated[str, typer.Option("--to", help="Its end; now unless given. One day back from it is read.")] = "",
+    step: Annotated[str, typer.Option(help="Seconds between two readings: the server's own interval.")] = "5s",
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core.")] = -1,
+    cluster: Annotated[
+        Literal["none", "dask", "ray"], typer.Option(help="Spread the work over a cluster of this kind.")
+    ] = "none",
+    address: Annotated[str, typer.Option(help="Its scheduler; else one of its own on this machine.")] = "",
 ) -> None:
     """Train a model, print its scores beside every baseline, save it in the store, and print its id.
 
     The split is by time: the first part trains, the rest scores.
     """
     from adaptive import clock
-    from adaptive.commands import pods
+    from adaptive.commands import learning, pods
 
     kept = opened(store)
     paths = trace or []
+    if prometheus and paths:
+        raise typer.BadParameter("name recordings, or a server, not both", param_hint="--prometheus")
     if len(paths) == 1 and (faults is not None or pods.is_calls(paths[0])):
         made = pods.train(paths[0], faults, part, seed, kept, clock.wall(), say)
+    elif paths or prometheus:
+        spread = learning.Spread(jobs, "loky" if cluster == "none" else cluster, address)
+        if prometheus:
+            asked = learning.Asked(prometheus, mapping, since, until, step, clock.wall())
+            tables, limit = learning.of_prometheus(asked, say), learning.COUNTED
+        else:
+            tables, limit = learning.of_recordings(paths, spread, say), ""
+        made = learning.train(tables, part, seed, kept, clock.wall(), say, limit)
     else:
-        raise Failure("nothing to train on: name recordings, or a day of calls")
+        raise Failure("nothing to train on: name recordings, a day of calls, or a server with --prometheus")
     finish(kept, made, name)
 
 
