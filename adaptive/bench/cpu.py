@@ -41,7 +41,8 @@ class Measured:
     costs: dict[str, list[float]] = field(default_factory=dict)
     roles: dict[str, list[float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    failed: int = 0
+    failed: dict[str, int] = field(default_factory=dict)  # requests, by candidate
+    failures: dict[str, str] = field(default_factory=dict)  # the first of each
 
     def median(self, name: str) -> float:
         """Microseconds."""
@@ -95,7 +96,9 @@ async def _turn(name: str, candidate: Gateway | Peer, make: Request, requests: i
     done = await ClosedLoop(candidate.port, make, requests, CONNECTIONS).run()
     await asyncio.sleep(REST)
     used = spent(before, cpu_by_role(usages(candidate.pid, detailed=False)))
-    result.failed += done.bad
+    if done.bad:
+        result.failed[name] = result.failed.get(name, 0) + done.bad
+        result.failures.setdefault(name, done.failures[0])
     micro = {role: 1e6 * seconds / requests for role, seconds in used.items()}
     result.costs.setdefault(name, []).append(sum(micro.values()))
     if name == "adaptive":
@@ -123,6 +126,7 @@ def table(result: Measured) -> list[str]:
     ]
     lines.append(f"of adaptive: {', '.join(shares)}")
     lines += [f"{name} was skipped: {why}" for name, why in result.skipped.items()]
-    if result.failed:
-        lines.append(f"{result.failed} requests failed: these figures are worth nothing")
+    for name, count in result.failed.items():
+        lines.append(f"{count} requests through {name} failed, and these figures are worth nothing:")
+        lines.append(f"  {result.failures[name]}")
     return lines
