@@ -25,6 +25,7 @@ NAMES = (
     "calm", "fast_errors", "hang", "slow_node", "surge", "long_surge", "gray_slow", "leak", "wandering_pauses",
     "uneven", "partial_hang", "zone_down", "ramp",
 )  # fmt: skip
+APART = ("swings",)  # is long: run only where it is named
 OURS = "adaptive"
 # Switches of a cluster, each off by itself.
 SWITCHES: Mapping[str, Any] = dict.fromkeys(("predict", "learn_capacity", "hedging", "stall_gate", "overload"), False)
@@ -32,7 +33,7 @@ SWITCHES: Mapping[str, Any] = dict.fromkeys(("predict", "learn_capacity", "hedgi
 
 def known() -> dict[str, str]:
     """Our own scenarios: what happens in each, by its name."""
-    return {name: str(own(name).notes.get("about", "")) for name in NAMES}
+    return {name: str(own(name).notes.get("about", "")) for name in (*NAMES, *APART)}
 
 
 def own(name: str) -> Scenario:

@@ -71,8 +71,10 @@ def _chosen(text: str, known: Mapping[str, str], option: str, what: str) -> list
 
 def _scenarios(files: Sequence[Path], chosen: str, seconds: float) -> list[Scenario]:
     try:
-        found = {one.name: one for one in (arena.read(files) if files else map(arena.own, arena.NAMES))}
-        wanted = _chosen(chosen, dict.fromkeys(found, ""), "--scenario", "scenario") or list(found)
+        own = (arena.own(name) for name in (*arena.NAMES, *arena.APART))
+        found = {one.name: one for one in (arena.read(files) if files else own)}
+        usual = [name for name in found if files or name in arena.NAMES]
+        wanted = _chosen(chosen, dict.fromkeys(found, ""), "--scenario", "scenario") or usual
         made = [found[name] for name in wanted]
         return [checked(arena.stretched(one, seconds)) for one in made] if seconds else made
     except ScenarioError as error:

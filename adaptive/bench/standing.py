@@ -14,7 +14,8 @@ from replay.report.document import Document, Shares, document
 from replay.sweep.cells import Cell
 
 OURS = "adaptive"
-CALM = "calm"
+CALM = frozenset({"calm", "swings"})  # in which nothing is wrong
+EVEN = 0.1  # by which a weight may be off the mean there, and no endpoint may be ejected
 ALLOWANCE = 2  # failed requests by which one scenario may be worse than the best peer: chance
 LIKE = 0.03  # of p50 and p99 in calm, which nobody can improve on
 THIRD = 1 / 3  # of the best peer's failures, over all scenarios with faults: the aim
@@ -114,7 +115,7 @@ def worse(shown: Sequence[Shown]) -> list[str]:
         best = min(peers, key=lambda one: int(one.failed.sum()))
         if ours.failed.sum() > best.failed.sum() + ALLOWANCE:
             found.append(f"{name}: {int(ours.failed.sum())} failed, {best.name} {int(best.failed.sum())}")
-        figures = [("p50", 0.5, LIKE), ("p99", 0.99, LIKE)] if name == CALM else [("p99.9", 0.999, 0.0)]
+        figures = [("p50", 0.5, LIKE), ("p99", 0.99, LIKE)] if name in CALM else [("p99.9", 0.999, 0.0)]
         for figure, q, allowed in figures:
             best = min(peers, key=lambda one: one.quantile(q))
             a, b = ours.quantile(q), best.quantile(q)
@@ -127,16 +128,33 @@ def totals(shown: Sequence[Shown]) -> dict[str, int]:
     """Failed requests by gateway, over the sound scenarios with faults."""
     found: dict[str, int] = {}
     for one in shown:
-        if one.scenario != CALM and one.scenario in sound(shown):
+        if one.scenario not in CALM and one.scenario in sound(shown):
             found[one.name] = found.get(one.name, 0) + int(one.failed.sum())
     return found
+
+
+def steady(one: Shown) -> Iterator[str]:
+    """What a gateway of ours did where there was nothing to do: how uneven its weights were, whom it ejected."""
+    told = one.watched
+    if one.scenario not in CALM or not told.at:
+        return
+    weight = np.array(told.weights)[np.array(told.at) >= 0.0]
+    mean = np.maximum(weight.mean(axis=1, keepdims=True), 1e-9)
+    off = float(np.abs(weight / mean - 1.0).max(initial=0.0))
+    states = [state for row in told.states for state in row]
+    ejected = sum(move.after.upper() == Health.EJECTED.name for move in told.moves)
+    healthy = states.count(Health.HEALTHY.name) / max(1, len(states))
+    yield (
+        f"{one.scenario}: {one.name}'s weights were within {off:.1%} of even ({'at most' if off <= EVEN else 'above'} "
+        f"{EVEN:.0%}), {ejected} ejections, endpoints healthy {healthy:.2%} of the time"
+    )
 
 
 def verdict(shown: Sequence[Shown]) -> Iterator[str]:
     """The judgement in lines."""
     of = totals(shown)
     if of:
-        yield f"failed, over {len([n for n in sound(shown) if n != CALM])} scenarios with faults: " + ", ".join(
+        yield f"failed, over {len([n for n in sound(shown) if n not in CALM])} scenarios with faults: " + ", ".join(
             f"{name} {count:,}" for name, count in of.items()
         )
     peers = {name: count for name, count in of.items() if not name.startswith(OURS)}
@@ -151,6 +169,7 @@ def verdict(shown: Sequence[Shown]) -> Iterator[str]:
     for one in shown:
         if one.name.startswith(OURS) and one.most_added > 0.05:
             yield f"{one.scenario}: {one.name} added {one.most_added:.1%} in {WINDOW} s, above 5%"
+    yield from (text for one in shown for text in steady(one))
     for one in shown:
         if told := one.statuses():
             yield f"{one.scenario}: {one.name} failed with " + ", ".join(f"{k}: {n:,}" for k, n in told.items())

@@ -15,6 +15,7 @@ from adaptive.arena.contest import LATE, Shown, Watched, configuration
 from adaptive.bench import arena, standing
 from adaptive.bench.command import app
 from adaptive.config.load import parse
+from adaptive.demo.figures import Move
 from replay.report.page import page
 from replay.scenario import ScenarioError
 from replay.scenario_file import checked
@@ -51,7 +52,7 @@ def test_every_scenario_of_its_own_is_sound_and_says_what_happens() -> None:
         assert scenario.name == name and about
         ends = [fault.end for instance in scenario.instances for fault in instance.faults]
         assert all(end < scenario.seconds for end in ends), "the way back is judged, too"
-        assert bool(ends) == (name not in ("calm", "surge", "long_surge", "uneven"))
+        assert bool(ends) == (name not in ("calm", "swings", "surge", "long_surge", "uneven"))
 
 
 def test_a_stretched_scenario_is_the_same_one_in_other_seconds() -> None:
@@ -129,6 +130,19 @@ def test_calm_may_differ_by_noise_and_no_more() -> None:
     assert standing.worse([shown("calm", "adaptive", slow=1.02), peer]) == []
     found = standing.worse([shown("calm", "adaptive", slow=1.04), peer])
     assert [text.split()[1] for text in found] == ["p50", "p99"]
+
+
+def test_uneven_weights_and_ejections_in_calm_are_told() -> None:
+    even, uneven = [100.0, 100.0, 100.0, 100.0], [100.0, 100.0, 100.0, 60.0]
+    well = ["HEALTHY"] * 4
+    told = Watched([-1.0, 1.0, 2.0], [uneven, even, even], [well] * 3)
+    (text,) = standing.steady(dataclasses.replace(shown("swings", "adaptive"), watched=told))
+    assert "within 0.0% of even (at most 10%), 0 ejections, endpoints healthy 100.00%" in text
+    move = Move(1.5, 3, "canary", "ejected", "failed")
+    told = Watched([1.0, 2.0], [even, uneven], [well, [*well[:3], "EJECTED"]], [move])
+    (text,) = standing.steady(dataclasses.replace(shown("calm", "adaptive"), watched=told))
+    assert "within 33.3% of even (above 10%), 1 ejections, endpoints healthy 87.50%" in text
+    assert not list(standing.steady(dataclasses.replace(shown("hang", "adaptive"), watched=told)))
 
 
 def test_under_faults_failures_and_the_tail_decide_against_the_best_peer_of_each() -> None:
