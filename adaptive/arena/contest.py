@@ -1,7 +1,7 @@
 """Several gateways in one scenario at the same time, each with a fleet and a load of its own.
 
-All meet the same requests with the same work, and the same faults at the same moments; a noisy machine is noisy for
-all of them. What the machine itself added is measured: by how much the loads sent and the fleets answered late, and how
+All meet the same requests with the same work, and the same faults at the same moments of their own time, which begins
+a fraction of a second later for each; a noisy machine is noisy for all of them. What the machine itself added is measured: by how much the loads sent and the fleets answered late, and how
 busy the processors were.
 """
 
@@ -19,7 +19,7 @@ import aiohttp
 import numpy as np
 
 from adaptive import clock
-from adaptive.arena.live import Front, Stage, begin
+from adaptive.arena.live import Front, Stage, begin, of_number
 from adaptive.bench.processes import busy, cpu_by_role, spent, usages
 from adaptive.bench.running import Gateway
 from adaptive.demo.figures import Move
@@ -29,6 +29,9 @@ from replay.scenario import Scenario
 
 Column = np.ndarray[Any, Any]
 CLUSTER = "fleet"
+# Seconds between the beginnings of two stages. Were they to begin at once, a request would be due in all of them at the
+# same moment, and they would wait for each other's processors each time; so they meet at random.
+APART = 0.137
 EVERY = 0.5  # seconds between two looks at the gateway's own account of itself
 WINDOW = 5  # seconds over which the load that a gateway adds is looked at
 # Seconds at the 99th percentile by which loads and fleets may be late. A run later than that measures the machine: in
@@ -72,7 +75,7 @@ class Shown:
     cpu: Mapping[str, float]  # seconds that the gateway used, by its processes' roles; another's are all "supervisor"
     first: Column  # attempts by second at requests that the fleet had not seen, and further ones
     again: Column
-    watched: Watched
+    watched: Sequence[Watched]  # one each gateway of ours; empty for another's
 
     @property
     def invalid(self) -> str:
@@ -139,22 +142,22 @@ async def run(scenario: Scenario, contenders: Sequence[Contender], seed: int, fo
         for one in contenders:
             own = folder / one.name.replace(" ", "-").replace("/", "-")
 
-            def front(ports: list[int], one: Contender = one, own: Path = own) -> Front:
-                return one.make(scenario, ports, own)
+            def front(ports: list[int], number: int, one: Contender = one, own: Path = own) -> Front:
+                return one.make(scenario, ports, of_number(own, number))
 
             stages.append(await stack.enter_async_context(Stage(scenario, front, seed, own)))
-        zero = await begin(stages)
+        zeros = await begin(stages, APART)
         watching = [
-            asyncio.create_task(_watch(session, stage, zero)) if one.watched else None
-            for one, stage in zip(contenders, stages, strict=True)
+            [asyncio.create_task(_watch(session, each, stage.ports, zero)) for each in stage.gateways if one.watched]
+            for one, stage, zero in zip(contenders, stages, zeros, strict=True)
         ]
-        await asyncio.sleep(max(0.0, zero - clock.monotonic()))
+        await asyncio.sleep(max(0.0, zeros[0] - clock.monotonic()))
         before, idle = [_cpu(stage) for stage in stages], busy()
         await asyncio.gather(*(stage.load.line() for stage in stages))
         used_by = [spent(was, _cpu(stage)) for stage, was in zip(stages, before, strict=True)]
         used = busy() - idle
         share = used.busy / max(1e-9, used.total)
-        watched = [await _ended(task) for task in watching]
+        watched = [[await _ended(task) for task in tasks] for tasks in watching]
         counted = await asyncio.gather(*(stage.fleet.last() for stage in stages))
         return [
             _shown(scenario, one.name, np.load(stage.rows, allow_pickle=False), told, cpu, share, account)
@@ -169,7 +172,7 @@ def _shown(
     told: Mapping[str, Any],
     cpu: Mapping[str, float],
     share: float,
-    watched: Watched,
+    watched: Sequence[Watched],
 ) -> Shown:
     judged = rows[rows["due"] >= scenario.warm]
     failed = (judged["status"] < 200) | (judged["status"] >= 300)
@@ -190,13 +193,13 @@ def _shown(
 
 
 def _cpu(stage: Stage) -> dict[str, float]:
-    return cpu_by_role(usages(stage.gateway.pid, detailed=False))
+    return cpu_by_role(found for gateway in stage.gateways for found in usages(gateway.pid, detailed=False))
 
 
-async def _watch(session: aiohttp.ClientSession, stage: Stage, zero: float) -> Watched:
+async def _watch(session: aiohttp.ClientSession, gateway: Front, ports: list[int], zero: float) -> Watched:
     """Looks again and again, until it is cancelled; then what it saw."""
-    assert isinstance(stage.gateway, Gateway)
-    watch = Watch(session, stage.gateway.admin, stage.ports, CLUSTER)
+    assert isinstance(gateway, Gateway)
+    watch = Watch(session, gateway.admin, ports, CLUSTER)
     watch.begin = zero
     found = Watched()
     try:
@@ -215,8 +218,6 @@ async def _watch(session: aiohttp.ClientSession, stage: Stage, zero: float) -> W
         return found
 
 
-async def _ended(task: asyncio.Task[Watched] | None) -> Watched:
-    if task is None:
-        return Watched()
+async def _ended(task: asyncio.Task[Watched]) -> Watched:
     task.cancel()
     return await task

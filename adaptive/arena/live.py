@@ -117,9 +117,14 @@ async def together(
             folder_of_its_own = _folder(folder, i, policy)
 
             def gateway(
-                ports: list[int], where: Path = folder_of_its_own, policy: str = policy, share: float = share
+                ports: list[int],
+                number: int,
+                where: Path = folder_of_its_own,
+                policy: str = policy,
+                share: float = share,
             ) -> Gateway:
-                return Gateway(where, {**settings(scenario, policy, share, ports, where), **more})
+                own = of_number(where, number)
+                return Gateway(own, {**settings(scenario, policy, share, ports, own), **more})
 
             stages.append(await stack.enter_async_context(Stage(scenario, gateway, seed, folder_of_its_own)))
         await begin(stages)
@@ -127,12 +132,24 @@ async def together(
     return [left(scenario, side, seed, folder, i) for i, side in enumerate(policies, first)]
 
 
-async def begin(stages: Sequence[Stage]) -> float:
-    """Tells fleets and loads, once all gateways decide, when the scenario begins; that time (monotonic)."""
-    await asyncio.gather(*(stage.gateway.deciding() for stage in stages))
-    zero = clock.monotonic() + LEAD
-    await asyncio.gather(*(one.tell(str(zero)) for stage in stages for one in (stage.fleet, stage.load)))
-    return zero
+async def begin(stages: Sequence[Stage], apart: float = 0.0) -> list[float]:
+    """Tells fleets and loads, once all gateways decide, when the scenario begins: each stage's so many seconds after
+    the one before. Those times (monotonic).
+    """
+    await asyncio.gather(*(gateway.deciding() for stage in stages for gateway in stage.gateways))
+    now = clock.monotonic() + LEAD
+    zeros = [now + apart * i for i in range(len(stages))]
+    await asyncio.gather(
+        *(one.tell(str(zero)) for stage, zero in zip(stages, zeros, strict=True) for one in (stage.fleet, stage.load))
+    )
+    return zeros
+
+
+def of_number(folder: Path, number: int) -> Path:
+    """The folder of the gateway of this number; made. The first one's is that of all."""
+    own = folder / f"gateway-{number}" if number else folder
+    own.mkdir(exist_ok=True)
+    return own
 
 
 class Front(Protocol):
@@ -157,17 +174,17 @@ class Front(Protocol):
 
 
 class Stage:
-    """A fleet, a gateway and a load, ready to begin. An async context manager.
+    """A fleet, the scenario's number of gateways, and a load, ready to begin. An async context manager.
 
-    `front` makes the gateway when the fleet's ports are known.
+    `front` makes a gateway when the fleet's ports are known: from those, and from its number among them.
     """
 
-    def __init__(self, scenario: Scenario, front: Callable[[list[int]], Front], seed: int, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, front: Callable[[list[int], int], Front], seed: int, folder: Path) -> None:
         self.scenario, self.front, self.seed, self.folder = scenario, front, seed, folder
         self.ports: list[int] = []
         self.fleet: Process
         self.load: Process
-        self.gateway: Front
+        self.gateways: list[Front] = []
 
     @property
     def rows(self) -> Path:
@@ -185,9 +202,9 @@ class Stage:
             spec = {"scenario": str(path), "seed": self.seed}
             self.fleet = await processes.start("fleet", "adaptive.arena.fleet", spec)
             self.ports = (await self.fleet.line())["ports"]
-            self.gateway = self.front(self.ports)
-            await stack.enter_async_context(self.gateway)
-            spec = {**spec, "port": self.gateway.port, "out": str(self.rows)}
+            for number in range(scenario.gateways):
+                self.gateways.append(await stack.enter_async_context(self.front(self.ports, number)))
+            spec = {**spec, "ports": [one.port for one in self.gateways], "out": str(self.rows)}
             self.load = await processes.start("load", "adaptive.arena.load", spec)
             await self.load.line()
             self.stack = stack.pop_all()

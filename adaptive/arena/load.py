@@ -1,7 +1,7 @@
-"""The requests of a scenario, sent to one gateway when they are due, as independent users would.
+"""The requests of a scenario, sent when they are due, as independent users would, to its gateways in turn.
 
-    python -m adaptive.arena.load '{"scenario": "/tmp/x/hang.json", "seed": 1, "port": 8080, "out": "/tmp/x/rows.npy",
-                                    "parent": 4711}'
+    python -m adaptive.arena.load '{"scenario": "/tmp/x/hang.json", "seed": 1, "ports": [8080], "parent": 4711,
+                                    "out": "/tmp/x/rows.npy"}'
 
 Open loop: a latency counts from the moment a request was due, whatever happened to those before. Reads one line with
 the time (monotonic) of the scenario's zero; at the end it writes the rows, as `ROW` has them, to `out`, where that is
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ class Client(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, load: Load) -> None:
-        self.load = load
+    def __init__(self, load: Load, place: int) -> None:
+        self.load, self.place = load, place  # which of the gateways
         self.index = -1  # of the request under way
         self.parser = httptools.HttpResponseParser(self)
 
@@ -71,7 +72,7 @@ class Client(asyncio.Protocol):
             return
         index, self.index = self.index, -1
         if self.parser.should_keep_alive():
-            self.load.idle.append(self)
+            self.load.idle[self.place].append(self)
         else:
             self.transport.close()
         self.load.ended(index, status)
@@ -84,14 +85,14 @@ class Client(asyncio.Protocol):
 class Load:
     """All requests of one run. `zero` is the monotonic time of the scenario's zero."""
 
-    def __init__(self, port: int, timeout: float, plan: arrivals.Arrivals) -> None:
-        self.port, self.timeout = port, timeout
+    def __init__(self, ports: Sequence[int], timeout: float, plan: arrivals.Arrivals) -> None:
+        self.ports, self.timeout = ports, timeout
         self.due: list[float] = plan.due.tolist()
         self.post: list[bool] = plan.post.tolist()
         self.rows = np.zeros(len(self.due), ROW)
         self.rows["due"], self.rows["post"], self.rows["latency"] = plan.due, plan.post, timeout
         self.zero = 0.0
-        self.idle: list[Client] = []
+        self.idle: list[list[Client]] = [[] for _ in ports]
         self.under_way: dict[int, Client | None] = {}  # by index, the oldest first
         self.tasks: set[asyncio.Task[None]] = set()
         self.fresh: list[float] | None = None  # latencies of what ended well since the last line, where those are told
@@ -114,8 +115,9 @@ class Load:
     def _send(self, index: int) -> None:
         self.rows["late"][index] = clock.monotonic() - self.zero - self.due[index]
         request = message(index, self.post[index])
-        while self.idle:
-            client = self.idle.pop()
+        idle = self.idle[index % len(self.ports)]
+        while idle:
+            client = idle.pop()
             if not client.transport.is_closing():
                 self.under_way[index] = client
                 client.ask(index, request)
@@ -127,8 +129,9 @@ class Load:
 
     async def _connect(self, index: int, request: bytes) -> None:
         loop = asyncio.get_running_loop()
+        place = index % len(self.ports)
         try:
-            _, client = await loop.create_connection(lambda: Client(self), "127.0.0.1", self.port)
+            _, client = await loop.create_connection(lambda: Client(self, place), "127.0.0.1", self.ports[place])
         except OSError:
             self.ended(index, 0)
             return
@@ -136,7 +139,7 @@ class Load:
             self.under_way[index] = client
             client.ask(index, request)
         else:  # given up meanwhile
-            self.idle.append(client)
+            self.idle[place].append(client)
 
     def ended(self, index: int, status: int) -> None:
         """A request has its answer, or will get none (0)."""
@@ -182,7 +185,7 @@ class Load:
 async def generate(spec: dict[str, Any]) -> None:
     """The whole life of the load."""
     scenario = scenario_file.load(Path(spec["scenario"]))
-    load = Load(int(spec["port"]), scenario.clients.timeout, arrivals.draw(scenario, int(spec["seed"])))
+    load = Load(spec["ports"], scenario.clients.timeout, arrivals.draw(scenario, int(spec["seed"])))
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     print(json.dumps({"requests": len(load.due)}), flush=True)

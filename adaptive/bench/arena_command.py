@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,7 @@ def run(
     data_plane: str,
     seed: int,
     seconds: float,
+    gateways: int,
     out: Literal["text", "json", "csv", "html"],
     file: Path | None,
     threshold: list[str] | None,
@@ -46,6 +48,8 @@ def run(
     scenarios = _scenarios(files, scenario, seconds)
     for sentence in missing:
         typer.echo(sentence, err=True)
+    if gateways:
+        scenarios = [replace(one, gateways=gateways) for one in scenarios]
     root = seed if seed >= 0 else None
     with tempfile.TemporaryDirectory(prefix="adaptive-arena-") as scratch:
         try:

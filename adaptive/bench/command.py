@@ -94,6 +94,9 @@ def arena(
     seconds: Annotated[
         float, typer.Option(min=0.0, help="Length of each scenario, to which its schedule is scaled; 0: as it is.")
     ] = 0.0,
+    gateways: Annotated[
+        int, typer.Option(min=0, max=16, help="Of each kind before its fleet, in turn; 0: as each scenario says.")
+    ] = 0,
     out: Out = "text",
     file: File = None,
     threshold: Thresholds = None,
@@ -101,7 +104,7 @@ def arena(
     """Fleets with faults behind Adaptive, nginx, HAProxy and Envoy at once; exit 1 where Adaptive is worse."""
     from adaptive.bench import arena_command as bench
 
-    bench.run(files or [], scenario, peer, without, data_plane, seed, seconds, out, file, threshold)
+    bench.run(files or [], scenario, peer, without, data_plane, seed, seconds, gateways, out, file, threshold)
 
 
 @app.command()

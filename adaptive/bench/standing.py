@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adaptive.arena.contest import WINDOW, Shown
+from adaptive.arena.contest import WINDOW, Shown, Watched
 from adaptive.types import Health
 from replay.comparison import Part, figured
 from replay.report import series
@@ -52,7 +52,7 @@ def _part(one: Shown) -> Part:
 
 def _note(one: Shown) -> str:
     text = f"{1e6 * one.each:.0f} µs of CPU a request"
-    if one.watched.at:
+    if one.watched:
         whole = max(1e-9, sum(one.cpu.values()))
         text += f" ({', '.join(f'{role} {part / whole:.0%}' for role, part in sorted(one.cpu.items()))})"
     text += f"; {one.added:.2%} sent again, in {WINDOW} s at most {one.most_added:.1%}"
@@ -65,11 +65,16 @@ def _draw(made: Document, name: str, one: Shown) -> None:
     kept["latency"][name] = series.curve(one.seen)
     kept["errors"][name] = series.errors(one.due, one.failed, end)
     kept["until"] = max(kept.get("until", 0.0), end)
-    told = one.watched
-    if not told.at:
-        return
+    for number, told in enumerate(one.watched, 1):
+        if told.at:
+            _tell(made, name if len(one.watched) == 1 else f"{name} {number}", one, told)
+
+
+def _tell(made: Document, name: str, one: Shown, told: Watched) -> None:
+    """What one gateway of ours said of itself."""
+    kept = made["series"]
     endpoints = [f"instance {i}" for i in range(len(told.weights[0]))]
-    kept["weights"][name] = _weights(one, endpoints)
+    kept["weights"][name] = _weights(told, endpoints)
     states: dict[str, list[list[object]]] = {}
     for at, row in zip(told.at, told.states, strict=True):
         for endpoint, state in zip(endpoints, row, strict=True):
@@ -86,13 +91,13 @@ def _draw(made: Document, name: str, one: Shown) -> None:
     ]  # fmt: skip
 
 
-def _weights(one: Shown, endpoints: Sequence[str]) -> Shares:
-    weight = np.array(one.watched.weights)
+def _weights(told: Watched, endpoints: Sequence[str]) -> Shares:
+    weight = np.array(told.weights)
     gone = (Health.EJECTED.name, Health.DRAINING.name)
-    weight[np.isin(np.array(one.watched.states), gone)] = 0.0
+    weight[np.isin(np.array(told.states), gone)] = 0.0
     share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1.0)
     return {
-        "t": [max(0.0, at) for at in one.watched.at],
+        "t": [max(0.0, at) for at in told.at],
         "of": "weight",
         "share": {name: np.round(share[:, i], 5).tolist() for i, name in enumerate(endpoints)},
     }
@@ -135,17 +140,21 @@ def totals(shown: Sequence[Shown]) -> dict[str, int]:
 
 def steady(one: Shown) -> Iterator[str]:
     """What a gateway of ours did where there was nothing to do: how uneven its weights were, whom it ejected."""
-    told = one.watched
-    if one.scenario not in CALM or not told.at:
-        return
+    if one.scenario in CALM:
+        for number, told in enumerate(one.watched, 1):
+            if told.at:
+                yield f"{one.scenario}: {one.name}'s {f'{number}. ' if len(one.watched) > 1 else ''}{_steady(told)}"
+
+
+def _steady(told: Watched) -> str:
     weight = np.array(told.weights)[np.array(told.at) >= 0.0]
     mean = np.maximum(weight.mean(axis=1, keepdims=True), 1e-9)
     off = float(np.abs(weight / mean - 1.0).max(initial=0.0))
     states = [state for row in told.states for state in row]
     ejected = sum(move.after.upper() == Health.EJECTED.name for move in told.moves)
     healthy = states.count(Health.HEALTHY.name) / max(1, len(states))
-    yield (
-        f"{one.scenario}: {one.name}'s weights were within {off:.1%} of even ({'at most' if off <= EVEN else 'above'} "
+    return (
+        f"weights were within {off:.1%} of even ({'at most' if off <= EVEN else 'above'} "
         f"{EVEN:.0%}), {ejected} ejections, endpoints healthy {healthy:.2%} of the time"
     )
 

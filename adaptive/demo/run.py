@@ -126,7 +126,7 @@ class Demo:
     async def _load(self) -> None:
         """The measured part: everything starts at one moment."""
         for side in self.sides:
-            spec = {"scenario": str(self.world), "port": side.ports[0], "seed": self.seed, "tell": True}
+            spec = {"scenario": str(self.world), "ports": [side.ports[0]], "seed": self.seed, "tell": True}
             side.load = await self.processes.start(f"load on {side.name}", "adaptive.arena.load", spec)
         assert self.watch is not None
         for side in self.sides:

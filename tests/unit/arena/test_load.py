@@ -42,7 +42,7 @@ def test_a_line_tells_what_ended_since_the_last_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = arrivals.draw(Scenario("x", (Instance("a"),), Rates(((0.0, 100.0),)), seconds=1.0, warm=0.0), 1)
-    load = Load(1, 2.0, plan)
+    load = Load([1], 2.0, plan)
     load.zero, load.fresh = 100.0, []
     load.under_way = dict.fromkeys(range(3))
     monkeypatch.setattr(clock, "monotonic", lambda: 100.0 + plan.due[2] + 0.05)

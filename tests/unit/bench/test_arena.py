@@ -39,7 +39,7 @@ def shown(scenario: str, name: str, failed: int = 0, slow: float = 1.0, late: fl
         {"supervisor": 0.1},
         np.full(20, 100.0),
         np.zeros(20),
-        Watched(),
+        (),
     )
 
 
@@ -136,13 +136,13 @@ def test_uneven_weights_and_ejections_in_calm_are_told() -> None:
     even, uneven = [100.0, 100.0, 100.0, 100.0], [100.0, 100.0, 100.0, 60.0]
     well = ["HEALTHY"] * 4
     told = Watched([-1.0, 1.0, 2.0], [uneven, even, even], [well] * 3)
-    (text,) = standing.steady(dataclasses.replace(shown("swings", "adaptive"), watched=told))
+    (text,) = standing.steady(dataclasses.replace(shown("swings", "adaptive"), watched=(told,)))
     assert "within 0.0% of even (at most 10%), 0 ejections, endpoints healthy 100.00%" in text
     move = Move(1.5, 3, "canary", "ejected", "failed")
     told = Watched([1.0, 2.0], [even, uneven], [well, [*well[:3], "EJECTED"]], [move])
-    (text,) = standing.steady(dataclasses.replace(shown("calm", "adaptive"), watched=told))
+    (text,) = standing.steady(dataclasses.replace(shown("calm", "adaptive"), watched=(told,)))
     assert "within 33.3% of even (above 10%), 1 ejections, endpoints healthy 87.50%" in text
-    assert not list(standing.steady(dataclasses.replace(shown("hang", "adaptive"), watched=told)))
+    assert not list(standing.steady(dataclasses.replace(shown("hang", "adaptive"), watched=(told,))))
 
 
 def test_under_faults_failures_and_the_tail_decide_against_the_best_peer_of_each() -> None:
