@@ -1,8 +1,8 @@
 """Several gateways in one scenario at the same time, each with a fleet and a load of its own.
 
 All meet the same requests with the same work, and the same faults at the same moments of their own time, which begins
-a fraction of a second later for each; a noisy machine is noisy for all of them. What the machine itself added is measured: by how much the loads sent and the fleets answered late, and how
-busy the processors were.
+a fraction of a second later for each; a noisy machine is noisy for all of them. What the machine itself added is
+measured: by how much the loads sent and the fleets answered late, and how busy the processors were.
 """
 
 from __future__ import annotations
