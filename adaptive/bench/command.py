@@ -177,6 +177,25 @@ def causalsim(
 
 
 @app.command()
+def simulator(
+    fleets: Annotated[str, typer.Option(help="Instances, 100 requests/s each.", metavar="N,N,...")] = "10,50",
+    requests: Annotated[int, typer.Option(min=1000, help="Of each run but the compiled loop's.")] = 50_000,
+    seed: Annotated[int, typer.Option(help="Of the requests and their work.")] = 1,
+) -> None:
+    """Simulated requests a second of one core, beside SimPy; exit 1 where it is slower than promised."""
+    from adaptive.bench import simulator as bench
+    from adaptive.commands import arguments
+
+    speeds = list(bench.measure(arguments.numbers(fleets, int, "--fleets", 2, 1000), requests, seed))
+    for line in bench.table(speeds):
+        _say(line)
+    if all(s.name != bench.SIMPY for s in speeds):
+        _aside("SimPy is not installed (pip install simpy): nothing stands beside it")
+    if bench.short(speeds):
+        raise typer.Exit(1)
+
+
+@app.command()
 def prediction(
     fleets: Annotated[int, typer.Option(min=2, help="Of each forecastable kind; half as many of the others.")] = 8,
     calm: Annotated[int, typer.Option(min=0, help="Large fleets of each kind with nothing wrong; 0: none.")] = 4,
