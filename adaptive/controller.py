@@ -313,18 +313,22 @@ class Controller:
         used, ahead = self.predicts & shown, self.predicts & shown
         for state in self.steering.clusters:
             index = state.cluster.index
-            trusted, reason = self.learner.trusted(at, index)
+            soon, reason = self.learner.trusted(at, index)
+            long, why = self.learner.trusted_ahead(at, index)
             if not (state.cluster.predict and state.cluster.policy == "adaptive"):
-                trusted, reason = False, "prediction is switched off for this cluster"
-            if state.fallback == trusted:
-                commands.append(TrustChanged(at, state.cluster.name, not trusted, reason))
-            state.fallback, state.reason = not trusted, reason
-            used[state.slots] &= trusted
-            ahead[state.slots] &= trusted and self.learner.trusted_ahead(at, index)[0]
-        soon = np.where(used, raw, np.nan)
+                soon = long = False
+                reason = "prediction is switched off for this cluster"
+            elif long and not soon:
+                reason = f"the long horizon is {why}; of the short one: {reason}"
+            if state.fallback == (soon or long):
+                commands.append(TrustChanged(at, state.cluster.name, not (soon or long), reason))
+            state.fallback, state.reason = not (soon or long), reason
+            used[state.slots] &= soon
+            ahead[state.slots] &= long
+        now = np.where(used, raw, np.nan)
         coming = np.where(ahead & (self.learner.coming_least >= FORESEEN), self.learner.coming, np.nan)
-        self.foreseen = ~np.isnan(coming) & ~(soon >= coming)
-        self.probability = np.fmax(soon, coming) * well
+        self.foreseen = ~np.isnan(coming) & ~(now >= coming)
+        self.probability = np.fmax(now, coming) * well
         return commands
 
     def _forecast(self, slot: int) -> str:

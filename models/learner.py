@@ -180,8 +180,12 @@ class Learner:
         return self.soon.account(cluster).judge(at)
 
     def trusted_ahead(self, at: float, cluster: int) -> tuple[bool, str]:
-        """The same of the long horizon's."""
-        return self.ahead.account(cluster).judge(at)
+        """The same of the long horizon's. It is judged by its own answers, but they come late: where the short one sees
+        the world drift, neither is believed.
+        """
+        found = self.ahead.account(cluster).judge(at)
+        short = self.soon.account(cluster)
+        return (False, f"drifting: {short.drifting}") if at < short.drifted_until else found
 
     def replace(self, pair: Pair) -> None:
         """Another pair serves from now on. What is known of the endpoints' past stays; questions do not, for they hold

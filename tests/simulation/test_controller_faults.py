@@ -144,9 +144,11 @@ def test_a_classical_policy_is_moved_by_its_health_checks_alone() -> None:
     assert first(fleet, 1, E) < 14
 
 
-@pytest.mark.xfail(reason="since the new features the rule sees this ramp before any model does")
 def test_the_model_learns_to_see_a_ramp_before_the_rule_does() -> None:
-    """The same endpoint slows down in each of five minutes; the last ramp is lowered by prediction, and sooner."""
+    """The same endpoint slows down in each of five minutes; the last ramp is lowered by prediction, and sooner.
+
+    The long horizon sees it, and is believed by its own answers: the short one is no better than the rule here.
+    """
 
     def ramp(t: float) -> Behaviour:
         return Behaviour(latency=0.04 * (1 + max(0.0, t % 60 - 10) / 5))
@@ -154,7 +156,7 @@ def test_the_model_learns_to_see_a_ramp_before_the_rule_does() -> None:
     fleet = Fleet(10, only(0, ramp)).run(300)
     lowered = [(t % 60, reason) for t, after, reason in fleet.moves(0) if after == D]
     assert "predicted" not in lowered[0][1]
-    assert "predicted to fail" in lowered[-1][1]
+    assert "predicted to breach its objective within 30 s" in lowered[-1][1]
     assert lowered[-1][0] < lowered[0][0] - 0.5
     assert fleet.moves() == fleet.moves(0)
-    assert fleet.trust()[0][1:] == (False, "better than the rule")
+    assert fleet.trust()[0][1:] == (False, "better than the rule, in training")
