@@ -25,6 +25,9 @@ from replay.trace import read
 SHARE = 0.01  # of picks that are made at random while recording
 NAMES = ("p50", "p99", "failed")
 
+# Answers that must fail, by the field that holds them.
+SIMPLE = {"naive": "recorded latencies reassigned", "ips": "plain IPS"}
+
 Interval = tuple[float, float]
 
 
@@ -131,6 +134,22 @@ def _verdict(row: Foretold) -> str:
     return f"  WRONG: {', '.join(row.wrong)}" if row.wrong else ""
 
 
+def simple(rows: Sequence[Foretold], name: str) -> tuple[int, int, int]:
+    """Of the rows that the answer `naive` or `ips` knows too: how many there are, in how many it is wrong, and ours."""
+    both = [(getattr(row, name), row) for row in rows if row.said is not None and getattr(row, name) is not None]
+    return (
+        len(both),
+        sum(bool(misses(one, row.truth, PREDICTED)) for one, row in both),
+        sum(bool(r.wrong) for _, r in both),
+    )
+
+
+def shown(rows: Sequence[Foretold]) -> bool:
+    """Whether each simple answer fails the check that ours is held to, and oftener than ours does."""
+    found = [simple(rows, name) for name in SIMPLE]
+    return all(not count or failing > ours for count, failing, ours in found)
+
+
 def table(rows: Sequence[Foretold]) -> Iterator[str]:
     """The verdict, in lines; none where nothing was predicted."""
     if not rows:
@@ -142,14 +161,14 @@ def table(rows: Sequence[Foretold]) -> Iterator[str]:
         f"predicted from a recording: {right} of {len(rows)} within 10 % (p50), 20 % (p99) and 10 % or 5 requests "
         f"(failed), {len(rows) - len(told)} refused; intervals hold {sum(covered)} of {len(covered)} figures"
     )
-    for name in ("naive", "ips"):
-        simple = [(getattr(row, name), row.truth) for row in told if getattr(row, name) is not None]
-        if not simple:
+    for name, label in SIMPLE.items():
+        count, failing, ours = simple(rows, name)
+        if not count:
             continue
-        failing = sum(bool(misses(one, true, PREDICTED)) for one, true in simple)
-        worst = [max(abs(one.off(true)[k]) for one, true in simple) for k in range(3)]
-        label = "recorded latencies reassigned" if name == "naive" else "plain IPS"
+        both = [(getattr(row, name), row.truth) for row in told if getattr(row, name) is not None]
+        worst = [max(abs(one.off(true)[k]) for one, true in both) for k in range(3)]
         yield (
-            f"{label}: {failing} of {len(simple)} fail the same check; off by up to {worst[0]:.0%} (p50), "
-            f"{worst[1]:.0%} (p99), {worst[2]:.0f} failures"
+            f"{label}: {failing} of {count} fail the same check, of ours {ours}; off by up to {worst[0]:.0%} (p50), "
+            f"{worst[1]:.0%} (p99), {worst[2]:.0f} failures (to fail oftener than ours: "
+            f"{'holds' if failing > ours else 'does not hold'})"
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adaptive.commands import arguments
 from adaptive.commands.reporting import File, Out, Thresholds, command, finish, read_thresholds, ready
 from adaptive.failure import Failure
 
@@ -37,7 +38,11 @@ def evaluate(
     from replay.evaluation.document import document
     from replay.evaluation.evaluate import evaluate as run
 
-    names = [name.strip() for name in policy.split(",") if name.strip()]
+    if not arguments.names(policy):
+        raise typer.BadParameter("no policy is named", param_hint="--policy")
+    names = arguments.policies(policy)
+    if logged:
+        (logged,) = arguments.policies(logged, "--logged")[:1]
     promises = read_thresholds(threshold, names)
     ready(file)
     read, hashes = _read(trace)

@@ -35,6 +35,13 @@ def simulate(
     mean: Annotated[float, typer.Option(min=0.0001, help="Its mean service time, seconds.")] = 0.04,
     held_out: Annotated[bool, typer.Option(help="Severities and seeds that tuning has not seen.")] = False,
     burst: Annotated[bool, typer.Option(help="Add spans of twice the rate.")] = False,
+    arrivals: Annotated[
+        Path | None,
+        typer.Option(
+            help="Let the load rise and fall as there: a trace, or counts (CSV, JSON, JSONL).", metavar="FILE"
+        ),
+    ] = None,
+    exact: Annotated[bool, typer.Option(help="Take the arrivals of that file as they were.")] = False,
     jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core.")] = 1,
     out: Out = "text",
     file: File = None,
@@ -48,7 +55,8 @@ def simulate(
     Of 95 % intervals: over the seeds where there are five or more, else over blocks of time.
     """
     from replay.comparison import report
-    from replay.sweep.cells import Stock, grid
+    from replay.shapes import shape_of
+    from replay.sweep.cells import Stock, arriving, grid
     from replay.sweep.spread import SpreadError
 
     policies = arguments.policies(policy)
@@ -56,9 +64,14 @@ def simulate(
     ready(file)
     if record is not None and (len(policies) > 1 or len(scenarios) > 1 or seeds > 1):
         raise typer.BadParameter("a trace is of one policy, one scenario and one seed", param_hint="--record")
+    if exact and arrivals is None:
+        raise typer.BadParameter("there is no file whose arrivals it could take: --arrivals", param_hint="--exact")
     try:
         stock = Stock(held_out, seconds, mean, burst)
         cells = grid(scenarios, policies, [n], [load], range(seed, seed + seeds), stock)
+        if arrivals is not None:
+            shape = shape_of(arrivals)
+            cells = [arriving(cell, shape, exact) for cell in cells]
         made = report(_parts(cells, seed, jobs), command())
         if record is not None:
             _record(cells[0], record)

@@ -14,6 +14,7 @@ from replay import library
 from replay.policies import named
 from replay.scenario import Scenario, ScenarioError
 from replay.scenario_file import load, of, to_json
+from replay.shapes import Shape, shaped
 
 ARENA = "arena_"  # how the names of the arena's own scenarios begin
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -62,6 +63,14 @@ class Cell:
             return library.arena(self.seed)[self.scenario.removeprefix(ARENA)]
         s = self.stock
         return library.one(self.scenario, self.n, self.load, self.seed, s.held_out, s.seconds, s.mean, s.burst)
+
+
+def arriving(cell: Cell, shape: Shape, exact: bool = False) -> Cell:
+    """The same cell with its requests arriving as a shape says, as `replay.shapes.shaped`. Raises ScenarioError."""
+    scenario = cell.made()
+    scenario = replace(shaped(scenario, shape, exact), seed=cell.drawn(scenario) - cell.seed)
+    document = json.dumps(to_json(scenario), sort_keys=True)
+    return Cell(cell.scenario, cell.policy, cell.seed, stock=cell.stock, document=document)
 
 
 def is_file(text: str) -> bool:

@@ -67,6 +67,18 @@ def test_the_verdict_counts_rows_orders_and_predictions() -> None:
     assert "WRONG: p50 +14.3%" in fidelity.line(wrong)
 
 
+def test_answers_that_must_fail_are_checked_for_failing() -> None:
+    off = Figures(0.07, 0.3, 400.0)
+    told = Foretold("calm", "a", "b", LIFE, LIFE, ((0.03, 0.04), (0.1, 0.2), (30.0, 50.0)), off, off)
+    assert foretold.shown([told]) and Result(0.0008, (ROW,), (told,)).passed
+    right = dataclasses.replace(told, naive=LIFE)  # as good as ours: nothing is shown
+    assert not foretold.shown([right]) and not Result(0.0008, (ROW,), (right,)).passed
+    assert foretold.shown([told, right])
+    text = "\n".join(foretold.table([told, right]))
+    assert "reassigned: 1 of 2 fail the same check, of ours 0" in text and "IPS: 2 of 2" in text
+    assert "oftener than ours: holds" in text and "does not hold" in "\n".join(foretold.table([right]))
+
+
 def test_our_own_scenarios_are_whole() -> None:
     assert [one.name for one in fidelity.scenarios(fidelity.OWN)] == ["pauses", "restart"]
 

@@ -130,7 +130,7 @@ def test_a_broken_threshold_is_exit_code_99() -> None:
     "wrong",
     [
         ["s4_crash", "--policy", "nobody"], ["s4_crash", "--threshold", "p98<1s"], ["s4_crash", "-n", "0"],
-        ["s4_crash", "--record", "x.parquet"], [],
+        ["s4_crash", "--record", "x.parquet"], ["s4_crash", "--exact"], [],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_told(wrong: list[str]) -> None:
@@ -157,6 +157,39 @@ def test_a_run_is_recorded_as_a_trace(hang: Path, tmp_path: Path) -> None:
     assert judged.sum() == pytest.approx(
         made["rows"][0]["requests"] * made["rows"][0]["attempts_per_request"], rel=0.01
     )
+
+
+def test_any_scenario_takes_the_arrivals_of_a_file(hang: Path, tmp_path: Path) -> None:
+    counts = tmp_path / "counts.csv"  # nothing at first, and three times as much in the last third
+    counts.write_text("period,count\n" + "".join(f"2024-01-01 0{i}:00:00,{n}\n" for i, n in enumerate((0, 100, 300))))
+    made = [
+        read_recorded(hang, tmp_path / f"{i}.parquet", *more) for i, more in enumerate(([], ["--arrivals", counts]))
+    ]
+    plain, shaped = (np.histogram(found, 3, (0.0, 10.0))[0] for found in made)
+    assert plain.min() > 800 and shaped[0] == 0
+    assert shaped[2] == pytest.approx(3 * shaped[1], rel=0.15) and shaped.sum() == pytest.approx(plain.sum(), rel=0.1)
+    exact = read_recorded(hang, tmp_path / "exact.parquet", "--arrivals", tmp_path / "0.parquet", "--exact")
+    due = np.sort(made[0]) - made[0].min()
+    assert np.allclose(np.sort(exact), due[due < 10.0])
+    with pytest.raises(Failure, match=r"counts\.csv: only counts are known"):
+        read_recorded(hang, tmp_path / "none.parquet", "--arrivals", counts, "--exact")
+    with pytest.raises(Failure, match=r"nothing\.csv: No such file"):
+        read_recorded(hang, tmp_path / "none.parquet", "--arrivals", tmp_path / "nothing.csv")
+
+
+def read_recorded(scenario: Path, path: Path, *more: object) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """When the first attempts of a run were sent."""
+    asked = ["simulate", str(scenario), "--policy", "random", "--record", str(path), *map(str, more)]
+    assert CliRunner().invoke(app, asked, catch_exceptions=False).exit_code == 0
+    rows = read([path]).rows
+    return rows["sent_at"][rows["attempt"] == 1]
+
+
+@pytest.mark.parametrize("wrong", [["--policy", "nobody"], ["--policy", ","], ["--policy", "random", "--logged", "me"]])
+def test_evaluate_refuses_a_policy_that_does_not_exist_before_it_reads_the_trace(wrong: list[str]) -> None:
+    refused = CliRunner().invoke(app, ["evaluate", "/not/there", *wrong])
+    assert refused.exit_code == 2
+    assert "there is no policy" in refused.stderr or "no policy is named" in refused.stderr
 
 
 # The same bytes.
