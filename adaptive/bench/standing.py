@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from adaptive.arena.contest import WINDOW, Shown, Watched
 from adaptive.types import Health
 from replay.comparison import Part, figured
-from replay.report import series
-from replay.report.document import Document, Shares, document
+from replay.evaluation.figures import QUANTILES
+from replay.report import series, words
+from replay.report.document import Document, Judged, Row, Shares, document
 from replay.sweep.cells import Cell
 
 OURS = "adaptive"
@@ -41,6 +43,7 @@ def report(shown: Sequence[Shown], about: str, command: str, seeds: Sequence[int
         made["warnings"] += [f"{name}: not judged: {one.name}: {one.invalid}" for one in of if one.invalid]
         for one in of:
             _draw(made, f"{name}: {one.name}" if len(names) > 1 else one.name, one)
+    made["thresholds"] = judged(shown, made["rows"])
     made["facts"] = list(verdict(shown))
     return made
 
@@ -51,11 +54,7 @@ def _part(one: Shown) -> Part:
 
 
 def _note(one: Shown) -> str:
-    text = f"{1e6 * one.each:.0f} µs of CPU a request"
-    if one.watched:
-        whole = max(1e-9, sum(one.cpu.values()))
-        text += f" ({', '.join(f'{role} {part / whole:.0%}' for role, part in sorted(one.cpu.items()))})"
-    text += f"; {one.added:.2%} sent again, in {WINDOW} s at most {one.most_added:.1%}"
+    text = f"{1e6 * one.each:.0f} µs, +{one.added:.2%}, at most +{one.most_added:.1%}"
     return f"INVALID: {one.invalid}; {text}" if one.invalid else text
 
 
@@ -109,24 +108,46 @@ def sound(shown: Sequence[Shown]) -> list[str]:
     return [name for name in dict.fromkeys(one.scenario for one in shown) if name not in bad]
 
 
-def worse(shown: Sequence[Shown]) -> list[str]:
-    """In what Adaptive is worse than the best peer of a scenario; nothing where no peer ran."""
-    found = []
+def judged(shown: Sequence[Shown], rows: Sequence[Row] = ()) -> list[Judged]:
+    """Adaptive against the best peer of each sound scenario, as thresholds; none where no peer ran. `rows` have the
+    intervals.
+    """
+    spans = {(row["scenario"], row["policy"]): row["intervals"] for row in rows}
+    found: list[Judged] = []
     for name in sound(shown):
         ours = next((one for one in shown if one.scenario == name and one.name == OURS), None)
         peers = [one for one in shown if one.scenario == name and not one.name.startswith(OURS)]
         if ours is None or not peers:
             continue
-        best = min(peers, key=lambda one: int(one.failed.sum()))
-        if ours.failed.sum() > best.failed.sum() + ALLOWANCE:
-            found.append(f"{name}: {int(ours.failed.sum())} failed, {best.name} {int(best.failed.sum())}")
-        figures = [("p50", 0.5, LIKE), ("p99", 0.99, LIKE)] if name in CALM else [("p99.9", 0.999, 0.0)]
-        for figure, q, allowed in figures:
-            best = min(peers, key=lambda one: one.quantile(q))
-            a, b = ours.quantile(q), best.quantile(q)
-            if a > b * (1.0 + allowed):
-                found.append(f"{name}: {figure} {1e3 * a:.1f} ms, {best.name} {1e3 * b:.1f}")
+        figures = ("failed", "p50", "p99") if name in CALM else ("failed", "p999")
+        for figure in figures:
+            factor, more = (1.0, float(ALLOWANCE)) if figure == "failed" else (1.0 + LIKE * (name in CALM), 0.0)
+            best, theirs = min(((one.name, _value(one, figure)) for one in peers), key=lambda pair: pair[1])
+            bar, own = factor * theirs + more, _value(ours, figure)
+            low, high = spans.get((name, OURS), {}).get(figure, [None, None])
+            allowed = f" and {more:g} more" if more else f" and {factor - 1.0:.0%} more" if factor > 1.0 else ""
+            known = low is not None and high is not None and math.isfinite(low + high)
+            agrees = (high <= bar) == (own <= bar) if known and not low <= bar < high else None
+            found.append({
+                "text": f"{words.HEADS.get(figure, figure)} at most {best}'s {words.figure(figure, theirs)}"
+                f"{allowed}",
+                "scenario": name, "policy": OURS, "figure": figure, "value": own, "interval": [low, high],
+                "ok": own <= bar, "supported": agrees, "reason": "",
+            })  # fmt: skip
     return found
+
+
+def _value(one: Shown, figure: str) -> float:
+    return float(one.failed.sum()) if figure == "failed" else one.quantile(QUANTILES[figure])
+
+
+def worse(shown: Sequence[Shown]) -> list[str]:
+    """In what Adaptive is worse than the best peer of a scenario."""
+    return [
+        f"{one['scenario']}: {words.figure(one['figure'], one['value'])}, not {one['text']}"
+        for one in judged(shown)
+        if not one["ok"]
+    ]
 
 
 def totals(shown: Sequence[Shown]) -> dict[str, int]:
@@ -171,10 +192,6 @@ def verdict(shown: Sequence[Shown]) -> Iterator[str]:
         best = min(peers, key=lambda name: peers[name])
         word = "at most" if of[OURS] <= THIRD * peers[best] else "above"
         yield f"that is {word} a third of the best peer's, {best}'s {peers[best]:,}"
-    found = worse(shown)
-    yield from (f"worse than the best peer in {text}" for text in found)
-    if peers and not found:
-        yield "in no sound scenario worse than the best peer"
     for one in shown:
         if one.name.startswith(OURS) and one.most_added > 0.05:
             yield f"{one.scenario}: {one.name} added {one.most_added:.1%} in {WINDOW} s, above 5%"
@@ -182,6 +199,18 @@ def verdict(shown: Sequence[Shown]) -> Iterator[str]:
     for one in shown:
         if told := one.statuses():
             yield f"{one.scenario}: {one.name} failed with " + ", ".join(f"{k}: {n:,}" for k, n in told.items())
+    yield (
+        "beside each gateway: its CPU time a request, the load that it adds by further attempts, and the most of that "
+        f"in {WINDOW} s"
+    )
+    used: dict[str, float] = {}
+    for one in shown:
+        if one.name == OURS:
+            for role, seconds in one.cpu.items():
+                used[role] = used.get(role, 0.0) + seconds
+    if used:
+        shares = ", ".join(f"{role} {seconds / max(1e-9, sum(used.values())):.0%}" for role, seconds in used.items())
+        yield f"{OURS}'s CPU time: {shares}"
     busiest = max(shown, key=lambda one: one.busy)
     late = max(one.late for one in shown)
     yield f"load and fleets at most {1e3 * late:.1f} ms late at p99; processors at most {busiest.busy:.0%} busy"

@@ -129,7 +129,10 @@ def test_calm_may_differ_by_noise_and_no_more() -> None:
     peer = shown("calm", "nginx")
     assert standing.worse([shown("calm", "adaptive", slow=1.02), peer]) == []
     found = standing.worse([shown("calm", "adaptive", slow=1.04), peer])
-    assert [text.split()[1] for text in found] == ["p50", "p99"]
+    assert found == [
+        "calm: 62.4 ms, not p50 at most nginx's 60.0 ms and 3% more",
+        "calm: 113 ms, not p99 at most nginx's 109 ms and 3% more",
+    ]
 
 
 def test_uneven_weights_and_ejections_in_calm_are_told() -> None:
@@ -148,9 +151,14 @@ def test_uneven_weights_and_ejections_in_calm_are_told() -> None:
 def test_under_faults_failures_and_the_tail_decide_against_the_best_peer_of_each() -> None:
     rows = [shown("hang", "nginx", failed=1), shown("hang", "envoy", failed=9)]
     assert standing.worse([shown("hang", "adaptive", failed=1), *rows]) == []
-    assert standing.worse([shown("hang", "adaptive", failed=4), *rows])[0] == "hang: 4 failed, nginx 1"
+    assert standing.worse([shown("hang", "adaptive", failed=3), *rows]) == [
+        "hang: 2 s, not p99.9 at most nginx's 110 ms"
+    ]
+    assert standing.worse([shown("hang", "adaptive", failed=4), *rows])[0] == (
+        "hang: 4, not failed at most nginx's 1 and 2 more"
+    )
     (tail,) = standing.worse([shown("hang", "adaptive", failed=1, slow=1.1), *rows])
-    assert tail.startswith("hang: p99.9 ")
+    assert tail == "hang: 121 ms, not p99.9 at most nginx's 110 ms"
 
 
 def test_a_run_that_was_late_is_marked_and_not_judged() -> None:
