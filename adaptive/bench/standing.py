@@ -126,15 +126,20 @@ def judged(shown: Sequence[Shown], rows: Sequence[Row] = ()) -> list[Judged]:
             bar, own = factor * theirs + more, _value(ours, figure)
             low, high = spans.get((name, OURS), {}).get(figure, [None, None])
             allowed = f" and {more:g} more" if more else f" and {factor - 1.0:.0%} more" if factor > 1.0 else ""
-            known = low is not None and high is not None and math.isfinite(low + high)
-            agrees = (high <= bar) == (own <= bar) if known and not low <= bar < high else None
             found.append({
                 "text": f"{words.HEADS.get(figure, figure)} at most {best}'s {words.figure(figure, theirs)}"
                 f"{allowed}",
                 "scenario": name, "policy": OURS, "figure": figure, "value": own, "interval": [low, high],
-                "ok": own <= bar, "supported": agrees, "reason": "",
+                "ok": own <= bar, "supported": _supported(low, high, bar, own <= bar), "reason": "",
             })  # fmt: skip
     return found
+
+
+def _supported(low: float | None, high: float | None, bar: float, ok: bool) -> bool | None:
+    """Whether an interval agrees; None where it holds both answers, or there is none."""
+    if low is None or high is None or math.isnan(low + high) or low <= bar < high:
+        return None
+    return (high <= bar) == ok
 
 
 def _value(one: Shown, figure: str) -> float:
