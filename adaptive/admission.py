@@ -23,9 +23,18 @@ INFLATED = 3.0
 # Calm means that an admitted request may take on average, its wait here included: with a log-normal service of 40 ms
 # (p99 137 ms) that is 0.4 s, and 99 % of all stay under 0.5 s.
 GOAL = 10.0
+# Seconds below which neither that nor a burst's is taken: a mean of a tenth of a second is too short to refuse for, and
+# a fast service's calm value tells the machine's noise from an overload badly.
+GOAL_FLOOR, BURST_FLOOR = 0.1, 1.0
 AT_ENDPOINTS = 0.8  # the part of it spent at the endpoints; the rest is waited here, where the choice is still free
+# Calm means that a request may take while the excess is a burst, which passes by itself: to refuse it would be to fail
+# what could be served. It is one until it has lasted so many seconds, and as long as no more comes than is answered.
+BURST, LASTS = 40.0, 3.0
+GROWS = 1.05  # what comes over what is answered, from which on it is more
 LOOK = 0.025  # seconds between two looks at the counts
+STOOD = 0.1  # seconds between two looks after which it was we who stood still: the throughput has not sunk meanwhile
 RATE_TAU, LATENCY_TAU = 0.5, 0.1  # memory of the throughput, and of the latency that tells an onset
+GROWTH_TAU = 2.0  # and of what comes and what is answered, where they are compared
 BASE_TAU = 2.0  # and of the one whose least value is the calm one: shorter, and it would be a lucky moment's
 BASE_RISE = 300.0  # seconds in which the calm mean rises by e towards what is seen, where nothing is as fast any more
 SETTLES = 1.0  # seconds after the first answer before their mean counts
@@ -84,9 +93,12 @@ class Admission:
         self.refused = 0
         self._looked = now
         self.due = now + LOOK
-        self._answers = self._gone = 0
+        self._answers = self._gone = self._asked = 0
         self._spent = self._gone_spent = 0.0
         self._leaving = self._lasting = 0.0
+        self._coming = self._going = 0.0  # requests that come, and answers, a second
+        self._onset = now  # when they were not held for the last time
+        self._stood = now  # when we had stood still for the last time
         self._seen = 0
         self._began: float | None = None
         self.waiting = 0
@@ -100,6 +112,7 @@ class Admission:
 
     def enter(self, now: float, item: Any, client: Any = None, rank: int = NORMAL) -> Entrance:
         """A request has come. One that waits comes back from `next`, or in `turned_away`."""
+        self._asked += 1
         if now >= self.due:
             self._look(now)
         if self.in_flight < self.limit and not self.waiting:
@@ -196,8 +209,15 @@ class Admission:
         passed = max(now - self._looked, 1e-6)
         self._looked, self.due = now, now + LOOK
         answers, gone = self._answers, self._gone
-        kept = exp(-passed / RATE_TAU)
-        self.rate = self.rate * kept + answers / passed * (1.0 - kept)
+        counted = min(passed, STOOD)
+        kept = exp(-counted / RATE_TAU)
+        self.rate = self.rate * kept + answers / counted * (1.0 - kept)
+        if passed > STOOD:  # what has queued up before us comes next, and says nothing of what goes on coming
+            self._onset = self._stood = now
+        elif now - self._stood > STOOD:
+            kept = exp(-passed / GROWTH_TAU)
+            self._coming = self._coming * kept + self._asked / passed * (1.0 - kept)
+            self._going = self._going * kept + answers / passed * (1.0 - kept)
         if answers:
             mean = self._spent / answers
             for_onset, for_base = exp(-passed / LATENCY_TAU), exp(-passed / BASE_TAU)
@@ -214,7 +234,7 @@ class Admission:
         self.patience *= exp(min(passed, IDLE) / PATIENCE_RISE)
         if gone and self._leaving > LEAVING:
             self.patience = min(self.patience, self._gone_spent / gone)
-        self._answers = self._gone = 0
+        self._answers = self._gone = self._asked = 0
         self._spent = self._gone_spent = 0.0
         if self._began is None or self._seen < FEW or now - self._began < 2 * SETTLES:
             return
@@ -222,8 +242,12 @@ class Admission:
         self.base = self._lasting if lower else min(self.base * exp(min(passed, IDLE) / BASE_RISE), self._lasting)
         if not self.adaptive:
             return
-        goal = min(self.given or GOAL * self.base, WITHIN * self.patience)
-        self.wait = goal * (1.0 - AT_ENDPOINTS)
+        goal = min(self.given or max(GOAL_FLOOR, GOAL * self.base), WITHIN * self.patience)
         self.held = self.recent > INFLATED * self.base or self._leaving > LEAVING or self.waiting > 0
+        if not self.held:
+            self._onset = now
+        burst = now - self._onset < LASTS or self._coming <= GROWS * self._going
+        whole = min(max(BURST_FLOOR, BURST * self.base), WITHIN * self.patience) if burst and not self.given else goal
+        self.wait = whole - goal * AT_ENDPOINTS
         bound = max(self.least, int(self.rate * goal * AT_ENDPOINTS)) if self.held else self.most
         self.limit = min(self.most, bound)

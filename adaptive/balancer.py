@@ -52,6 +52,9 @@ class Balancer(Protocol):
     def share(self, others: Sequence[int]) -> None:
         """Takes the other workers' attempts in flight, by slot."""
 
+    def beat(self, now: float) -> None:
+        """The data plane's own heartbeat, every few milliseconds: where it was late, the plane stood still itself."""
+
     def patience(self, lane: Lane, now: float, repeatable: bool) -> float:
         """Seconds to wait for the first byte before giving an attempt up; 0: no limit but the route's."""
 

@@ -62,6 +62,10 @@ class Exploring:
         """As the balancer within."""
         self.inner.share(others)
 
+    def beat(self, now: float) -> None:
+        """As the balancer within."""
+        self.inner.beat(now)
+
     def patience(self, lane: Lane, now: float, repeatable: bool) -> float:
         """As the balancer within."""
         return self.inner.patience(lane, now, repeatable)

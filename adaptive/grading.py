@@ -35,6 +35,10 @@ STREAK, FORGIVEN = 12, 0.93
 STALL_FLOOR, STALL_GAPS = 0.05, 7.0
 # While no latency is known, only a second without any answer is a stall.
 STALL_UNKNOWN = 1.0
+# Seconds without a heartbeat of our own after which it was we who stood still, and not the endpoints: silence is then
+# counted from our awakening. Else what has queued up before us would all go to the few endpoints that had nothing to do
+# when we stopped, since a gate is above any load.
+ASLEEP = 0.05
 # What another worker's attempt counts, an own one being 1. The others' counts are some milliseconds old and all workers
 # act on them at once: at full weight four workers herd from 5 ms of age on (p50 +1 %; +8 % at 20 ms), at a quarter they
 # balance as one up to 20 ms. A lasting difference is still heard.
@@ -55,6 +59,12 @@ TAIL_SAMPLES, TAIL_EVERY = 100.0, 0.25
 # What an attempt counts at a lane that can serve it at once, one that must queue there counting 1 and more: attempts in
 # flight stay a term of every comparison, or many gateways would all prefer the same fast lane.
 COUNTED = 0.3
+# An endpoint with more in flight than this many times its width has a gate point itself, and another at twice as many:
+# who waits there for three services does no worse where there were failures of late. Else all that the gated ones do
+# not get would go to the few that are left, however many those have to do.
+FULL, NARROW = 3.0, 4.0  # a width below the second is taken for it: where little is sent at a time, no more is seen
+# A time-out within this many times what the requests in front explain is the queue's, and no failure of the endpoint.
+QUEUED = 3.0
 ALIKE = 0.7  # widths within this factor of the common one are taken for it: noise must not steer
 INFINITE = float("inf")
 # Gated lanes that are looked at for exploration in one round.
@@ -91,6 +101,8 @@ class Graded(Lanes):
         self.medians_due = NEVER
         self.graded_at = NEVER
         self.due = NEVER  # when the next grading is
+        self.beaten = INFINITE  # when the data plane last said that it runs; infinite: it never does
+        self.woke = NEVER  # when it last awoke from standing still
         self._admit(NEVER)
 
     # What the data plane tells.
@@ -107,6 +119,8 @@ class Graded(Lanes):
             index = lane.index
             x = n + lane.heard + 1
             load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
+            if x > lane.full:
+                load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
         else:
@@ -135,15 +149,18 @@ class Graded(Lanes):
                 index = lane.index
                 x = n + lane.heard + 1
                 load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
+                if x > lane.full:
+                    load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
                 self.reads[index] = load
                 self.writes[index] = load
                 return
         elif verdict == FAILURE:
-            lane.streak = 0
-            lane.failures.add(FAILURE_STEP, now)
             waited = now - sent_at
             if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
                 self.latencies.add(waited, now)
+            if latency is not None or waited > QUEUED * FULL * self.service * n / lane.full:
+                lane.streak = 0
+                lane.failures.add(FAILURE_STEP, now)
         elif latency is None and now - sent_at > self.typical > 0.0:
             waited = now - sent_at
             if waited * lane.latency.mass > lane.latency.total:
@@ -169,8 +186,16 @@ class Graded(Lanes):
         for index, lane in enumerate(self.ring):
             x = lane.in_flight + lane.heard + 1
             load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
+            if x > lane.full:
+                load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
+
+    def beat(self, now: float) -> None:
+        """The data plane runs."""
+        if now - self.beaten > ASLEEP:
+            self.woke, self.due = now, NEVER
+        self.beaten = now
 
     def apply(self, snapshot: Snapshot) -> None:
         """Takes a snapshot; its verdicts are in force from the next pick on."""
@@ -202,6 +227,8 @@ class Graded(Lanes):
 
     def _refresh(self, now: float) -> None:
         """Grades every lane that is not at rest: what changes by the mere passing of time."""
+        if now - self.beaten > ASLEEP:
+            self.beat(now)
         if now > self.expires and not self.stale:
             self.stale = True
             self._admit(now)
@@ -213,6 +240,9 @@ class Graded(Lanes):
         if self.capacity and ring:
             self._learned = (self._learned + 1) % len(ring)
             ring[self._learned].servers.learn(now)
+        failing = sorted([lane.failures.get(now) for lane in ring if lane.failures.value > 0.0])
+        # Where most lanes fail, it is not the lane's fault: only those above the median are gated.
+        self.common = failing[len(failing) - 1 - len(ring) // 2] if len(failing) * 2 > len(ring) else 0.0
         before = self.graded_at
         self.graded_at = now
         probes = []
@@ -234,9 +264,6 @@ class Graded(Lanes):
         ring = self.ring
         means = sorted([lane.latency.total / lane.latency.mass for lane in ring if lane.latency.mass > 0.0])
         self.typical = means[len(means) // 2] if means else 0.0
-        failing = sorted([lane.failures.get(now) for lane in ring if lane.failures.value > 0.0])
-        # Where most lanes fail, it is not the lane's fault: only those above the median are gated.
-        self.common = failing[len(failing) - 1 - len(ring) // 2] if len(failing) * 2 > len(ring) else 0.0
         widths = sorted([lane.servers.count for lane in ring if lane.servers.count])
         known = len(widths) * 2 > len(ring)
         width = widths[len(widths) // 2] if known else 0.0
@@ -257,7 +284,7 @@ class Graded(Lanes):
         if in_flight:
             oldest = next(iter(lane.outstanding.values()))
             if in_flight > 1 and self.stall_gate:
-                silent = now - (lane.answered if lane.answered > oldest else oldest)
+                silent = now - max(lane.answered, oldest, self.woke)
                 if silent > (max(STALL_FLOOR, STALL_GAPS * typical / in_flight) if typical else STALL_UNKNOWN):
                     gate += POINT
             if typical and self.stall_gate:
@@ -293,6 +320,8 @@ class Graded(Lanes):
         self._slope(lane)
         x = in_flight + lane.heard + 1
         load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
+        if x > lane.full:
+            load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
         self.reads[lane.index] = gate + load
         self.writes[lane.index] = bar + load
 
@@ -301,6 +330,7 @@ class Graded(Lanes):
         queue. In units of attempts at a lane of the common width; plain attempts where its width is not known.
         """
         step, width = lane.step, lane.servers.count or self.width
+        lane.full = FULL * max(width, NARROW) if width else INFINITE
         if width and self.width:
             if ALIKE * self.width <= width and width * ALIKE <= self.width:
                 width = self.width
@@ -313,14 +343,14 @@ class Graded(Lanes):
         """What the silence of the outstanding attempts counts for an unrepeatable request, in score units."""
         if now < oldest:  # graded without a time, when a snapshot or a configuration came; the next pick grades anew
             return 0.0
-        typical, frontier = self.typical, lane.frontier
+        typical, frontier, woke = self.typical, lane.frontier, self.woke
         waited = 0.0
         for sent_at in reversed(lane.outstanding.values()):
             if sent_at <= frontier:
                 break
-            waited += now - sent_at
+            waited += now - max(sent_at, woke)
         doubt = waited / typical
-        age = now - oldest
+        age = now - max(oldest, woke)
         if doubt > DOUBT_GATE or (age > OLDEST_GATE * typical and age > self.tail):
             return POINT
         return min(DOUBT_MOST, int(doubt * DOUBT_GRAIN) * DOUBT_LOAD) * FULL_WEIGHT / lane.weight

@@ -44,6 +44,7 @@ class Lane:
         "failures",
         "flat",
         "frontier",
+        "full",
         "gate",
         "health",
         "heard",
@@ -89,6 +90,7 @@ class Lane:
         self.step = 1.0  # what one attempt in flight counts: slowness over weight
         # The load of x attempts is x × rise, and flat up to `broad` attempts, x × steep beyond.
         self.rise, self.flat, self.steep, self.broad = 1.0, 0.0, 0.0, float("inf")
+        self.full = float("inf")  # attempts in flight from which on it is full
         self.servers = Servers()
         self.gate = 0.0  # gate points of a repeatable request, in score units
         self.bar = 0.0  # gate points and doubt of an unrepeatable one, in score units
@@ -171,6 +173,9 @@ class Lanes:
         for lane in self.lanes:
             if lane.slot < len(others):
                 lane.others = int(others[lane.slot])
+
+    def beat(self, now: float) -> None:
+        """The data plane's own heartbeat, every few milliseconds: without it, nobody's silence says anything."""
 
     def apply(self, snapshot: Snapshot) -> None:
         """Takes a snapshot. Slots that it does not have keep what they had."""

@@ -1,7 +1,7 @@
 """Every policy that can be simulated, by name: those that serve live, and the baselines.
 
 A name may carry settings: `least_request@random=0.01` makes one pick in a hundred at random, `adaptive@hedging=0`
-sends no second copies.
+sends no second copies. Several are joined by "+", or by "," where no list of policies is written with commas.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def named(text: str) -> Policy:
     if name not in POLICIES:
         raise ValueError(f"there is no policy {name!r}; there are {', '.join(POLICIES)}")
     settings: dict[str, float] = {}
-    for part in filter(None, rest.split(",")):
+    for part in filter(None, rest.replace("+", ",").split(",")):
         key, _, value = part.partition("=")
         try:
             number = float(value)

@@ -167,6 +167,10 @@ class Watched:
             self.witness.wrong("counts in flight", 0.0, f"another worker's counts are {list(others)}")
         self.inner.share(others)
 
+    def beat(self, now: float) -> None:
+        """As the balancer within."""
+        self.inner.beat(now)
+
     def patience(self, lane: Lane, now: float, repeatable: bool) -> float:
         """Checks that it is a time."""
         found = self.inner.patience(lane, now, repeatable)

@@ -212,6 +212,7 @@ class Plane:
             admission.sweep(now)
             if admission.waiting or admission.turned_away:
                 cluster.go_on(now)
+            cluster.balancer.beat(now)
             expire(cluster.balancer.lanes, now)
             if others is not None:
                 cluster.balancer.share(others)

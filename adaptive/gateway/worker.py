@@ -25,6 +25,7 @@ from adaptive.gateway.client import ClientConnection
 from adaptive.gateway.outbox import Outbox
 from adaptive.gateway.plane import Plane
 from adaptive.gateway.tls import Certificates
+from adaptive.grading import ASLEEP
 from adaptive.telemetry.board import Board
 from adaptive.telemetry.counters import Counters
 from adaptive.telemetry.ring import Ring
@@ -64,6 +65,7 @@ class Worker:
         self.over: asyncio.Future[None] | None = None
         self._due = 0.0
         self._slow_due = 0.0
+        self._late = False  # whether the last sweep was left out, since we had stood still
         self._every = SWEEP if boot.workers == 1 else SWEEP_SHARED
         self._failure = ""  # of the last sweep that failed
         self._listening = False
@@ -155,7 +157,9 @@ class Worker:
         lag = max(0.0, now - self._due)
         self.board.beat(self.boot.index, now, lag)
         try:
-            if self._listening:
+            # After a standstill, answers that have come meanwhile are read before anything is given up.
+            self._late = lag > ASLEEP and not self._late
+            if self._listening and not self._late:
                 plane.sweep(now)
                 if now >= self._slow_due:
                     self._slow_due = now + SWEEP_SLOW

@@ -14,6 +14,7 @@ from adaptive import classify
 from adaptive.admission import NORMAL, REFUSED, WAITS, Admission
 from adaptive.balancer import Balancer
 from adaptive.budget import RetryBudget
+from adaptive.grading import ASLEEP
 from adaptive.types import Cause, Mark, Snapshot
 from replay.scenario import Scenario
 from replay.simulator import patience
@@ -75,6 +76,7 @@ class Worker:
         self.published = [0] * len(sim.instances)
         self.total, self.told = sim.totals[gateway], self.published
         self.open = 0  # attempts under way
+        self.swept = 0.0  # when it swept last
         self.changed = False  # whether any began or ended since
         sim.at(self.every * (0.5 + 0.5 * self.rng.random()), self.sweep, None)
 
@@ -337,9 +339,12 @@ class Worker:
             self.waiting = None
         if self.every == SWEEP_SHARED:
             self.hear()
+        self.balancer.beat(now)
         self.admission.sweep(now)
         self.go_on()
-        for lane in self.balancer.lanes if self.open else ():
+        # After a standstill, answers that have come meanwhile are read before anything is given up.
+        late, self.swept = now - self.swept > ASLEEP, now
+        for lane in self.balancer.lanes if self.open and not late else ():
             if lane.outstanding:
                 for attempt in list(lane.outstanding):
                     assert isinstance(attempt, Attempt)

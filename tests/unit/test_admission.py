@@ -106,6 +106,41 @@ def test_what_exceeds_the_limit_waits_and_enters_as_others_leave_or_is_turned_aw
     assert admission.turned_away == [second] and not admission.waiting
 
 
+def flooded(load: float, seconds: float, burst: int) -> tuple[Admission, int, float]:
+    """Sixty servers of 40 ms at a share of what they can serve, after calm, and so many requests at once. Returns the
+    admission, how many were refused, and the longest that one took which was served.
+    """
+    rng = random.Random(11)
+    admission, servers, ends = made(), [0.0] * SLOTS, list[tuple[float, float]]()
+    arrivals, now, longest = [8.0] * burst, 0.0, 0.0
+    while now < 8.0 + seconds:
+        now += rng.expovariate((0.7 if now < 8.0 else load) * SLOTS / SERVICE)
+        arrivals.append(now)
+    for now in sorted(arrivals):
+        ends.sort()
+        while ends and ends[0][0] <= now:
+            end, came = ends.pop(0)
+            longest = max(longest, end - came)
+            admission.left(end, end - came, True)
+            while (item := admission.next(end)) is not None:
+                _serve(servers, ends, end, item, rng)
+        if admission.enter(now, now) == ENTERS:
+            _serve(servers, ends, now, now, rng)
+    return admission, admission.refused, longest
+
+
+def test_a_burst_that_passes_by_itself_is_served_though_it_takes_long() -> None:
+    _, refused, longest = flooded(0.8, 12.0, burst=1200)
+    assert refused == 0 and longest > GOAL * SERVICE
+
+
+def test_of_a_lasting_overload_the_excess_is_refused() -> None:
+    admission, refused, _ = flooded(1.2, 20.0, burst=0)
+    excess = 0.2 * 20.0 * SLOTS / SERVICE
+    assert 0.5 * excess < refused < 1.5 * excess
+    assert admission.held
+
+
 def full(admission: Admission, now: float, client: str, rank: Rank = Rank.NORMAL) -> list[object]:
     """Fills the queue with requests of one client."""
     while admission.in_flight < admission.limit:

@@ -10,7 +10,7 @@ import pytest
 
 from adaptive.balancer import Lane, make
 from adaptive.fast import FastLoop
-from adaptive.grading import POINT
+from adaptive.grading import FULL, POINT
 from adaptive.picks import WINDOW, LeastPeakEwma, chance, smallest
 from adaptive.types import Cluster, ClusterEntry, Endpoint, Health, Member, Snapshot, Topology, Verdict, first_snapshot
 
@@ -364,3 +364,73 @@ def test_a_snapshot_and_a_configuration_may_come_while_attempts_wait() -> None:
     successor = make(cluster(3), random.Random(2), fleet.balancer)
     assert successor.pick(fleet.now + 0.5, False) is not fleet.lanes[0]
     successor.closed(fleet.lanes[0], waiting, fleet.now + 0.5, 0.5, Verdict.SUCCESS)
+
+
+def beaten(fleet: Fleet, seconds: float) -> None:
+    """The data plane runs for so long."""
+    for _ in range(round(seconds / 0.01)):
+        fleet.now += 0.01
+        fleet.balancer.beat(fleet.now)
+
+
+def test_where_we_stood_still_ourselves_nobodys_silence_is_held_against_them() -> None:
+    for asleep in (False, True):
+        fleet = Fleet(3)
+        fleet.warm()
+        beaten(fleet, 0.1)
+        for lane in fleet.lanes[:2]:
+            fleet.send(lane)
+            fleet.send(lane)
+        if asleep:
+            fleet.now += 1.0
+        else:
+            beaten(fleet, 1.0)
+        burst: Counter[int] = Counter()
+        for _ in range(10):
+            lane = fleet.balancer.pick(fleet.now, True)
+            assert lane is not None
+            fleet.send(lane)
+            burst[lane.slot] += 1
+        # What had queued up before us goes to all of them; with a heart that beat, the two that are silent are out.
+        assert (min(burst[0], burst[1]) > 0) == asleep
+        assert (burst[2] == 10) == (not asleep)
+
+
+def known_width(fleet: Fleet, width: float, service: float) -> None:
+    """As if the departures had told how wide each lane is."""
+    for lane in fleet.lanes:
+        lane.servers.count, lane.servers.service = width, service
+    fleet.balancer.medians_due = 0.0
+    fleet.now += 1.0
+    fleet.balancer.pick(fleet.now, True)
+    for lane in fleet.lanes:
+        fleet.answer(lane, service)
+
+
+def test_what_a_gate_holds_back_does_not_all_go_to_the_one_lane_that_is_left() -> None:
+    fleet = Fleet(3)
+    fleet.warm()
+    known_width(fleet, 4.0, 0.04)
+    for lane in fleet.lanes[:2]:
+        fleet.answer(lane, 0.01, Verdict.FAILURE)
+    burst: Counter[int] = Counter()
+    for _ in range(60):
+        lane = fleet.balancer.pick(fleet.now, False)
+        assert lane is not None
+        fleet.send(lane)
+        burst[lane.slot] += 1
+    full = FULL * 4
+    assert burst[2] >= full  # until then, the one without a failure alone
+    assert min(burst[0], burst[1]) >= (60 - full) / 3 - 1
+
+
+def test_a_time_out_that_the_queue_explains_is_no_failure_of_the_endpoint() -> None:
+    for in_flight, failed in ((1, True), (60, False)):
+        fleet = Fleet(2)
+        fleet.warm()
+        known_width(fleet, 4.0, 0.04)
+        lane = fleet.lanes[0]
+        keys = [fleet.send(lane) for _ in range(in_flight)]
+        fleet.now += 0.6  # sixty requests of 40 ms, four at a time
+        fleet.balancer.closed(lane, keys[0], fleet.now, None, Verdict.FAILURE)
+        assert (lane.failures.value > 0.0) == failed
