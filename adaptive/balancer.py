@@ -32,6 +32,7 @@ class Balancer(Protocol):
     lanes: list[Lane]  # one for each member of the cluster, in its order
     propensity: float  # probability of the last pick, in (0, 1]
     explored: bool  # whether the last pick was made to learn
+    recorded: bool  # whether anybody keeps the propensity; where not, it need not be worked out where that is dear
 
     def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
         """The lane for the next attempt; None if no endpoint may be used.

@@ -30,6 +30,7 @@ class Exploring:
         self.rng = rng
         self.propensity = 1.0
         self.explored = False
+        self.recorded = True
 
     def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
         """Now and then any lane, else the balancer's own pick."""

@@ -78,6 +78,8 @@ class FastLoop(Graded):
         else:
             index = smallest(column, self.random)
         lane = self.ring[index]
+        if not self.recorded:
+            return lane
         propensity = chance(column, index)
         if explore:
             propensity = (1.0 - explore) * propensity + (explore / len(idle) if lane in idle else 0.0)

@@ -141,6 +141,7 @@ class Lanes:
         self.explore = EXPLORE
         self.expires = float("inf")  # when the snapshot in force grows stale
         self.stale = False
+        self.recorded = True
         self.propensity = 1.0
         self.explored = False
 

@@ -141,8 +141,9 @@ class Baseline(Lanes):
         mine, other = column[i], column[j]
         if other < mine or (other == mine and draw() < 0.5):
             i, mine = j, other
-        beaten = sum(map(mine.__lt__, column)) + 0.5 * (column.count(mine) - 1)
-        self.propensity = tier * 2.0 * beaten / (n * (n - 1))
+        if self.recorded:
+            beaten = sum(map(mine.__lt__, column)) + 0.5 * (column.count(mine) - 1)
+            self.propensity = tier * 2.0 * beaten / (n * (n - 1))
         return lanes[i]
 
     def _weighted_of_two(self, lanes: list[Lane], column: list[float], tier: float) -> Lane:

@@ -55,9 +55,10 @@ class EnvoyLeastRequest(Outliers):
         i, j = int(self.random() * n), int(self.random() * n)
         if column[j] < column[i]:
             i = j
-        mine = column[i]
-        # Of the n² draws: with each worse one in either order, with each equal one first, and twice itself.
-        self.propensity = tier * (2 * sum(map(mine.__lt__, column)) + column.count(mine)) / (n * n)
+        if self.recorded:
+            mine = column[i]
+            # Of the n² draws: with each worse one in either order, with each equal one first, and twice itself.
+            self.propensity = tier * (2 * sum(map(mine.__lt__, column)) + column.count(mine)) / (n * n)
         return lanes[i]
 
 

@@ -62,7 +62,7 @@ class Worker:
         )  # fmt: skip
         self.idle = [0] * len(sim.instances)  # pooled connections, by slot
         self.rows: list[Noted] | None = [] if noting else None
-        self.chances = chances  # whether the probability of each pick is noted too
+        self.chances = balancer.recorded = chances  # whether the probability of each pick is noted too
         self.version = 0
         self.waiting: Snapshot | None = None  # published, and taken at the next sweep
         self.hedges = RetryBudget(*HEDGES, 0.0)
