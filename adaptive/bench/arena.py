@@ -1,7 +1,8 @@
 """Adaptive beside nginx, HAProxy and Envoy: scenarios run live with all of them at the same time, and who did best.
 
 Each gateway has a fleet of its own with the same faults and the same requests (`adaptive.arena.contest`), so that only
-figures of one run are compared. A run in which the load or a fleet was late measures the machine, and is not judged.
+figures of one run are compared. Other work on the machine is kept out by real-time scheduling where that is
+granted; a run in which the load or a fleet was late all the same measures the machine, and is not judged.
 """
 
 from __future__ import annotations

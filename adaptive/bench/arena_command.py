@@ -13,7 +13,7 @@ import uvloop
 
 from adaptive.arena.peers import PEERS
 from adaptive.bench import arena, standing
-from adaptive.bench.running import NotStarted
+from adaptive.bench.running import NotStarted, undisturbed
 from adaptive.commands.arguments import names
 from adaptive.commands.reporting import command, finish, read_thresholds, ready
 from adaptive.config.suggest import suggestion
@@ -53,7 +53,8 @@ def run(
     root = seed if seed >= 0 else None
     with tempfile.TemporaryDirectory(prefix="adaptive-arena-") as scratch:
         try:
-            shown = uvloop.run(arena.compare(scenarios, sides, root, Path(scratch), _aside))
+            with undisturbed(_aside):
+                shown = uvloop.run(arena.compare(scenarios, sides, root, Path(scratch), _aside))
         except (NotStarted, Failed) as error:
             raise Failure(str(error)) from None
     seeds = [root] if root is not None else [one.seed for one in scenarios]

@@ -128,6 +128,7 @@ def fidelity(
     import tempfile
 
     from adaptive.bench import fidelity as bench
+    from adaptive.bench.running import undisturbed
     from replay.scenario import ScenarioError
 
     if judge and folder is None:
@@ -142,12 +143,8 @@ def fidelity(
                 typer.echo(str(error), err=True)
                 raise typer.Exit(1) from None
             root = seed if seed >= 0 else None
-            if not bench.undisturbed():
-                _aside("no real-time scheduling (root, or CAP_SYS_NICE): other work on this machine counts too")
-            try:
+            with undisturbed(_aside):
                 _run(bench.live_runs(found, names, root, place, _aside, repeat=repeat, trace=from_trace, beside=beside))
-            finally:
-                bench.usual()
         result = bench.judge(place, _say)
     for line in bench.table(result):
         typer.echo(line)

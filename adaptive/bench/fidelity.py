@@ -9,7 +9,6 @@ other.
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -93,22 +92,6 @@ def scenarios(paths: Sequence[Path]) -> list[Scenario]:
     """The scenarios in these files, and in folders of them. Raises ScenarioError and OSError."""
     files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
     return [scenario_file.load(file) for file in files]
-
-
-def undisturbed() -> bool:
-    """Asks for real-time scheduling of this process and its children, so that other work on this machine does not count
-    as the gateways' own; whether that was granted, which takes root or CAP_SYS_NICE.
-    """
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        return False
-    return True
-
-
-def usual() -> None:
-    """Back to ordinary scheduling."""
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 async def live_runs(

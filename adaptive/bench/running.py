@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,23 @@ _LOOK = 0.02  # seconds between two looks at a process that starts
 
 class NotStarted(Exception):
     """A process that was needed did not start; the text is for who measures."""
+
+
+@contextmanager
+def undisturbed(say: Callable[[str], None]) -> Iterator[None]:
+    """Real-time scheduling of this process and those that it starts meanwhile, so that other work on this machine does
+    not count as the gateways' own. Says so where that is not granted: it takes root, or CAP_SYS_NICE.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        say("no real-time scheduling (root, or CAP_SYS_NICE): other work on this machine counts too")
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def free_port() -> int:
