@@ -218,4 +218,7 @@ def verdict(shown: Sequence[Shown]) -> Iterator[str]:
         yield f"{OURS}'s CPU time: {shares}"
     busiest = max(shown, key=lambda one: one.busy)
     late = max(one.late for one in shown)
-    yield f"load and fleets at most {1e3 * late:.1f} ms late at p99; processors at most {busiest.busy:.0%} busy"
+    yield (
+        f"load and fleets at most {1e3 * late:.1f} ms late at p99 of the worst {WINDOW} s; processors at most "
+        f"{busiest.busy:.0%} busy"
+    )
