@@ -24,6 +24,13 @@ class Headers(str, Enum):  # noqa: UP042 - typer shows the values
     varied = "varied"
 
 
+class DataPlane(str, Enum):  # noqa: UP042 - typer shows the values
+    """What carries the requests."""
+
+    embedded = "embedded"
+    envoy = "envoy"
+
+
 @app.command()
 def cpu(
     pairs: Annotated[int, typer.Option(min=1, help="Comparisons; the median counts.")] = 5,
@@ -31,11 +38,12 @@ def cpu(
     headers: Annotated[
         Headers, typer.Option(help="The header fields of all requests are the same, or each has a cookie of its own.")
     ] = Headers.same,
+    data_plane: Annotated[DataPlane, typer.Option(help="Adaptive's.")] = DataPlane.embedded,
 ) -> None:
     """CPU time per proxied request, of all our processes, beside Envoy and nginx in the same run."""
     from adaptive.bench import cpu as bench
 
-    result = _run(bench.measure(pairs, requests, headers.value, _say))
+    result = _run(bench.measure(pairs, requests, headers.value, _say, data_plane.value))
     for line in bench.table(result):
         typer.echo(line)
     if result.failed:

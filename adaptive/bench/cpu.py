@@ -1,5 +1,8 @@
 """CPU time per proxied request, of the gateway as a whole and of Envoy and nginx on the same work.
 
+With Envoy as the gateway's data plane, what that Envoy costs is set beside Envoy alone as well, and it is taken how long
+a decision takes until Envoy has acknowledged it.
+
 Every candidate runs all the time; in each pair each of them in turn gets the same closed-loop load from this process,
 in an order that is turned round from pair to pair, so that a machine that warms up or slows down favours nobody. What
 counts is user and system time of the candidate's whole tree of processes, from /proc, whose resolution of 10 ms is
@@ -17,6 +20,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adaptive.bench.acks import Acks, acknowledged
 from adaptive.bench.load import ClosedLoop, Request, browser, varied
 from adaptive.bench.peers import Envoy, Nginx, Peer
 from adaptive.bench.processes import cpu_by_role, spent, usages
@@ -43,6 +47,7 @@ class Measured:
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)  # requests, by candidate
     failures: dict[str, str] = field(default_factory=dict)  # the first of each
+    acks: Acks | None = None
 
     def median(self, name: str) -> float:
         """Microseconds."""
@@ -53,8 +58,13 @@ class Measured:
         pairs = zip(self.costs["adaptive"], self.costs[name], strict=True)
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
+    def steered(self) -> float:
+        """The cost of the Envoy that is steered over that of Envoy alone, likewise."""
+        pairs = zip(self.roles["envoy"], self.costs["envoy"], strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
 
-async def measure(pairs: int, requests: int, headers: str, say: Say) -> Measured:
+
+async def measure(pairs: int, requests: int, headers: str, say: Say, data_plane: str = "embedded") -> Measured:
     """Runs the comparison; `say` takes a line for each pair."""
     result = Measured()
     make = HEADERS[headers]
@@ -66,7 +76,8 @@ async def measure(pairs: int, requests: int, headers: str, say: Say) -> Measured
             await origin.start()
             candidates: dict[str, Gateway | Peer] = {}
             settings = configuration(origin.addresses, recorder={"directory": str(folder / "recordings")})
-            candidates["adaptive"] = await stack.enter_async_context(Gateway(folder, settings))
+            plane = ("--data-plane", data_plane)
+            candidates["adaptive"] = await stack.enter_async_context(Gateway(folder, settings, plane))
             for kind in (Envoy, Nginx):
                 peer = kind(folder, origin.addresses)
                 if why := peer.missing():
@@ -87,6 +98,8 @@ async def measure(pairs: int, requests: int, headers: str, say: Say) -> Measured
                 for who in order:
                     await _turn(who, candidates[who], make, requests, result)
                 say(_line(pair + 1, result, order))
+            if data_plane == "envoy":
+                result.acks = await acknowledged(gateway, origin.addresses)
     return result
 
 
@@ -125,6 +138,10 @@ def table(result: Measured) -> list[str]:
         for role, costs in result.roles.items()
     ]
     lines.append(f"of adaptive: {', '.join(shares)}")
+    if "envoy" in result.roles and "envoy" in result.costs:
+        lines.append(f"the Envoy that is steered / Envoy alone: {result.steered():.2f}")
+    if result.acks is not None:
+        lines.append(str(result.acks))
     lines += [f"{name} was skipped: {why}" for name, why in result.skipped.items()]
     for name, count in result.failed.items():
         lines.append(f"{count} requests through {name} failed, and these figures are worth nothing:")

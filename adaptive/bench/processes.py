@@ -66,16 +66,16 @@ def tree(root: int) -> list[int]:
 
 
 def role(pid: int) -> str:
-    """What a process of the gateway is: "worker", "brain", or "supervisor" for any other."""
+    """What a process of the gateway is: "worker", "brain", "station", "envoy", or "supervisor" for any other."""
     try:
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return "gone"
     if b"adaptive.app" in words:
-        for name in ("worker", "brain"):
+        for name in ("worker", "brain", "station"):
             if name.encode() in words:
                 return name
-    return "supervisor"
+    return "envoy" if words[0].rpartition(b"/")[2] == b"envoy" else "supervisor"
 
 
 def usage(pid: int, detailed: bool = True) -> Usage | None:

@@ -52,19 +52,24 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-async def ask(port: int, path: str, method: str = "GET", seconds: float = 5.0) -> tuple[int, bytes]:
-    """Status and body of one request; raises OSError where nobody answers in time."""
+async def ask(
+    port: int, path: str, method: str = "GET", seconds: float = 5.0, said: Mapping[str, Any] | None = None
+) -> tuple[int, bytes]:
+    """Status and body of one request, with `said` as its JSON; raises OSError where nobody answers in time."""
+    sent = "" if said is None else json.dumps(said)
+    fields = "" if said is None else f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n"
     try:
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}Connection: close\r\n\r\n"
+                writer.write((head + sent).encode())
+                answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
     except TimeoutError:
         raise OSError(f"no answer within {seconds:g} s") from None
-    words = head.split(b" ", 2)
+    words = answer.split(b" ", 2)
     if len(words) < 2:
         raise OSError("no answer")
     return int(words[1]), body

@@ -3,7 +3,8 @@
 States come first, weights second. HEALTHY endpoints of one configured weight all weigh the same while the brain has
 little to say of their weights, for equal weights keep Envoy's power of two choices; what differs, differs in steps
 (`LOG_STEP`), and moves only when it has moved far enough. DEGRADED is what it is in Envoy; a CANARY weighs 1; EJECTED
-is UNHEALTHY; DRAINING is DRAINING.
+is UNHEALTHY; DRAINING is DRAINING. Who is out keeps the weight that was configured: it gets nothing by it, but Envoy
+divides by it when it judges how much of a priority is well, and of what must spill to the next.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def decide(
             made.append(Line(base, "HEALTHY"))
         elif state == Health.CANARY:
             made.append(Line(1, "HEALTHY"))
-        elif quiet and state in (Health.HEALTHY, Health.DEGRADED):
+        elif state in (Health.EJECTED, Health.DRAINING) or (quiet and state in (Health.HEALTHY, Health.DEGRADED)):
             made.append(Line(base, STATUS[state]))
         else:
             before = last[index].weight if last is not None else 0

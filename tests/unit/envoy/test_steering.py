@@ -61,9 +61,18 @@ def test_each_state_has_its_status() -> None:
     made = config()
     states = [Health.HEALTHY, Health.DEGRADED, Health.CANARY, Health.EJECTED]
     told = lines(begun(made).due(snapshot(made, 1.0, health=[int(state) for state in states]), 1.0))
-    assert told == [(100, "HEALTHY"), (100, "DEGRADED"), (1, "HEALTHY"), (quantised(100, 100), "UNHEALTHY")]
+    assert told == [(100, "HEALTHY"), (100, "DEGRADED"), (1, "HEALTHY"), (100, "UNHEALTHY")]
     draining = lines(begun(made).due(snapshot(made, 1.0, health=[int(Health.DRAINING), 0, 0, 0]), 1.0))
     assert draining[0][1] == "DRAINING"
+
+
+def test_who_is_out_keeps_its_weight_so_that_envoy_sees_what_a_priority_has_lost() -> None:
+    """Envoy's share of a priority that is well: the weight of its healthy endpoints over that of all."""
+    made = config()
+    out, gone = int(Health.EJECTED), int(Health.DRAINING)
+    told = lines(begun(made).due(snapshot(made, 1.0, weight=[1, 1, 100, 40], health=[out, gone, 0, 0]), 1.0))
+    well = sum(weight for weight, status in told if status == "HEALTHY")
+    assert well / sum(weight for weight, _ in told) < 0.5
 
 
 def test_in_panic_everyone_serves() -> None:
