@@ -301,6 +301,7 @@ class Station:
             self.board.beat(self.boot.index, now, max(0.0, now - due))
             due = now + SHOW
             self.service.sweep(now)
+            self.attempts.settle(now)
             counts, oldest = self.attempts.live(now)
             row, ages = self.board.live_row(self.boot.index), self.board.oldest_row(self.boot.index)
             for slot, count in counts.items():

@@ -1,7 +1,7 @@
 """Measures Adaptive on this machine: what it costs, how good it is, and whether it stays as it is.
 
 - `command`: the verbs of `adaptive bench`.
-- `cpu`: CPU time per request, beside Envoy and nginx; `peers` starts those.
+- `cpu`: CPU time per request, beside Envoy and nginx; `peers` starts those. `acks`: how soon Envoy has a decision.
 - `brain`: CPU time per outcome of a real brain, and its ticks over many endpoints.
 - `soak`: load, faults and reloads for as long as wanted; `flat` judges what was sampled on the way.
 - `arena`: failures and latency under faults, beside nginx, HAProxy and Envoy; `arena_command` is its verb, `standing`

@@ -1,7 +1,7 @@
 """How soon Envoys have what was decided: an operator's words, one after the other, each a push of its own.
 
-The time runs from the brain's decision (the Snapshot's time) to Envoy's ACK, as the station counts it: the brain's tick,
-the board, the station's look at it, the push, and Envoy's answer are all within.
+The time runs from the brain's decision (the Snapshot's time) to Envoy's ACK, as the station counts it. Publishing, its
+look at the board, the push and Envoy's answer are all within; so is the wait where its cluster was pushed just before.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from adaptive.bench.running import Gateway, NotStarted, ask
@@ -60,4 +61,4 @@ async def _counts(gateway: Gateway) -> tuple[tuple[float, ...], tuple[int, ...]]
     """The bounds, and how many delays were within each and not within the one before."""
     found: dict[str, Any] = (await gateway.report())["data_plane"]["ack"]
     running = [0, *found["counts"]]
-    return tuple(found["bounds"]), tuple(late - early for early, late in zip(running, running[1:], strict=False))
+    return tuple(found["bounds"]), tuple(late - early for early, late in pairwise(running))

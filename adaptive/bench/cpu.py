@@ -1,7 +1,7 @@
 """CPU time per proxied request, of the gateway as a whole and of Envoy and nginx on the same work.
 
-With Envoy as the gateway's data plane, what that Envoy costs is set beside Envoy alone as well, and it is taken how long
-a decision takes until Envoy has acknowledged it.
+With Envoy as the gateway's data plane, what that Envoy costs is set beside Envoy alone as well, and how long a decision
+takes until Envoy has acknowledged it is measured.
 
 Every candidate runs all the time; in each pair each of them in turn gets the same closed-loop load from this process,
 in an order that is turned round from pair to pair, so that a machine that warms up or slows down favours nobody. What

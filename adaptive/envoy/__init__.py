@@ -7,6 +7,7 @@ cache         what every Envoy is to have, by version
 subscription  what one Envoy has and is owed: the state of a stream, in both protocols; pure
 steering      from Snapshots to pushes: which clusters, and when; pure
 attempts      from entries of the access log to Outcomes; pure
+unanswered    attempts of which only the others of their request tell what became; pure
 server        the gRPC service around all of these
 process       the Envoy that is started here; binary finds its program
 """

@@ -1,9 +1,9 @@
 """Entries of Envoy's access log to Outcomes: one an attempt, in the columns that the embedded data plane writes.
 
 An entry's `start_time` is when its attempt began, and all its intervals count from then. Envoy tells neither the
-attempt's number nor what it was followed by: entries of one request carry its id, and are counted. What is told twice,
-as when a stream of the log was cut and opened anew, is taken once. Entries of attempts still under way come every
-`logs.UNDER_WAY` and say who is waited for. Pure: time is an argument.
+attempt's number nor what it was followed by: entries of one request carry its id, and are counted by when they began.
+What is told twice, as when a stream of the log was cut and opened anew, is taken once. Entries of attempts still under
+way come every `logs.UNDER_WAY` and say who is waited for. Pure: time is an argument.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from adaptive.config.topology import slot_key
 from adaptive.envoy.steering import Steering
 from adaptive.envoy.translate.logs import ENDPOINT, LOAD, SAID, UNDER_WAY, WAIT
 from adaptive.envoy.translate.routes import REPEATABLE
+from adaptive.envoy.unanswered import Told, Unanswered, hedge
 from adaptive.telemetry.load_report import load_report
 from adaptive.types import Cause, Mark
 
@@ -37,7 +38,7 @@ _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _SWITCHING = 101
 # Plain numbers: an operation on an enumeration costs as much as reading three fields of an entry.
 _RESPONSE, _UPGRADED, _RESET_BODY = int(Cause.RESPONSE), int(Cause.UPGRADED), int(Cause.RESET_BODY)
-_FINAL, _REPEATABLE, _CENSORED = int(Mark.FINAL), int(Mark.REPEATABLE), int(Mark.CENSORED)
+_FINAL, _REPEATABLE, _CENSORED, _HEDGE = map(int, (Mark.FINAL, Mark.REPEATABLE, Mark.CENSORED, Mark.HEDGE))
 _BOUNDS = frozenset({Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE, Cause.CLIENT_GONE, Cause.CANCELLED})
 # Response flags by what they mean, the first that is set counts.
 FLAGS: tuple[tuple[str, Cause], ...] = (
@@ -77,6 +78,7 @@ class Route(NamedTuple):
     timeout: float
     retries: int
     statuses: frozenset[int]
+    hedged: bool  # a slow attempt may have another beside it, and its time-out is none that the configuration names
 
 
 class Attempts:
@@ -91,6 +93,7 @@ class Attempts:
         self.unknown: dict[str, int] = {}  # entries of clusters or endpoints that we do not have, by name
         self.early = 0  # entries from a clock that is ahead of ours
         self.open: dict[tuple[str, float], tuple[int, float]] = {}  # under way: (slot, when last told)
+        self.unanswered = Unanswered()
         self._endpoints: dict[str, Endpoint] = {}
         self._routes: dict[str, Route] = {}
         self._picked: Callable[[str, int, float], tuple[int, float]] = lambda name, slot, sent_at: (0, 1.0)
@@ -105,7 +108,13 @@ class Attempts:
             for key in (slot_key(name, endpoint.address) for endpoint in own.endpoints)
         }
         self._routes = {
-            rule.name: Route(index, rule.timeout or math.inf, rule.retries, frozenset(rule.retry_statuses))
+            rule.name: Route(
+                index,
+                rule.timeout or math.inf,
+                rule.retries,
+                frozenset(rule.retry_statuses),
+                bool(rule.retries and not rule.attempt_timeout and config.clusters[rule.cluster].policy == "adaptive"),
+            )
             for index, rule in enumerate(config.routes)
         }
         self._picked = steering.picked
@@ -136,21 +145,59 @@ class Attempts:
             return
         begun.append(sent_at)
         self.seen += 1
-        self._row(entry, common, tags, request, key, endpoint, begun, sent_at, worker, now)
+        if not entry.response.response_code.value and self._may_be_beside_another(entry):
+            spent = common.duration
+            done = sent_at + spent.nanos * 1e-9 + spent.seconds
+            self.unanswered.put(key, Told(entry, endpoint, worker, sent_at, done, now))
+            return
+        marks = 0
+        if self.unanswered.held and (beside := self.unanswered.beside(key)):
+            marks = self._cancelled(beside, sent_at, now)
+        self._row(entry, endpoint, begun, sent_at, worker, now, marks)
+
+    def settle(self, now: float) -> None:
+        """Take the attempts without an answer that have waited for another of their request for long enough."""
+        for held in self.unanswered.lapsed(now):
+            begun = self._begun(held[0])
+            route = self._routes[held[0].entry.common_properties.route_name]
+            spent = max(one.done for one in held) - min(begun)
+            cause = Cause.TIMEOUT_ROUTE if spent >= NEARLY * route.timeout else Cause.CLIENT_GONE
+            last = max(one.sent_at for one in held)
+            for one in held:
+                marks = (_HEDGE if hedge(one.sent_at, held) else 0) | (_FINAL if one.sent_at == last else 0)
+                self._row(one.entry, one.to, begun, one.sent_at, one.worker, now, marks, cause)
+
+    def _may_be_beside_another(self, entry: Any) -> bool:
+        """Whether an attempt without an answer may have been dropped for another of its request."""
+        common = entry.common_properties
+        route = self._routes.get(common.route_name)
+        if route is None or not route.hedged or entry.request.request_method not in _AGAIN:
+            return False
+        if not common.HasField("response_flags"):
+            return True
+        return _flagged(common) in (None, Cause.TIMEOUT_ATTEMPT)
+
+    def _cancelled(self, beside: list[Told], sent_at: float, now: float) -> int:
+        """Take those that were dropped for the attempt sent at `sent_at`, which has not ended; what marks that has."""
+        for one in beside:
+            marks = _HEDGE if sent_at < one.sent_at or hedge(one.sent_at, beside) else 0
+            self._row(one.entry, one.to, self._begun(one), one.sent_at, one.worker, now, marks, Cause.CANCELLED)
+        return _HEDGE if hedge(sent_at, beside) else 0
 
     def _row(
         self,
         entry: Any,
-        common: Any,
-        tags: Any,
-        request: Any,
-        key: str,
         to: Endpoint,
         begun: list[float],
         sent_at: float,
         worker: int,
         now: float,
+        marks: int,
+        ended: Cause | None = None,
     ) -> None:
+        """One row; `marks` are those that are known by now, and `ended` is its cause where other entries told it."""
+        common, request = entry.common_properties, entry.request
+        number = 1 if len(begun) == 1 else 1 + sum(other < sent_at for other in begun)
         spent = common.duration
         seconds = spent.nanos * 1e-9 + spent.seconds
         if sent_at + seconds > now:  # its clock is ahead of ours, by as much as we can see
@@ -160,11 +207,14 @@ class Attempts:
         after = first.nanos * 1e-9 + first.seconds
         response = entry.response
         status = response.response_code.value
-        number = len(begun)
         again = request.request_method in _AGAIN
         route = self._routes.get(common.route_name)
-        marks = _REPEATABLE if again else 0
-        if 0 < status < 500 and status != _SWITCHING and not common.HasField("response_flags"):
+        if again:
+            marks |= _REPEATABLE
+        if ended is not None:
+            cause = int(ended)
+            marks |= _CENSORED
+        elif 0 < status < 500 and status != _SWITCHING and not common.HasField("response_flags"):
             cause = _RESPONSE
             marks |= _FINAL
         else:
@@ -179,12 +229,12 @@ class Attempts:
         busy = to.at_once * math.exp((to.told_at - now) / BUSY) if to.told_at else 0.0
         to.at_once, to.told_at = busy + seconds / BUSY, now
         version, propensity = self._picked(to.name, to.slot, sent_at)
-        wait = tags[WAIT]
+        wait = common.custom_tags[WAIT]
         self.put(
             sent_at,
             sent_at + after if after else _NAN,
             sent_at + seconds,
-            hash(key) & _MASK,
+            hash(request.request_id) & _MASK,
             request.request_body_bytes,
             response.response_body_bytes,
             to.slot,
@@ -213,8 +263,7 @@ class Attempts:
         """How an attempt ended; `since` is the time since the request's first attempt began."""
         found: Cause | None = None
         if common.HasField("response_flags"):
-            flags = common.response_flags
-            found = next((cause for flag, cause in FLAGS if getattr(flags, flag)), None)
+            found = _flagged(common)
         if status:
             if found in (Cause.PROTOCOL_ERROR, Cause.RESET):
                 return Cause.RESET_BODY
@@ -232,6 +281,11 @@ class Attempts:
             if found is None:
                 return Cause.CLIENT_GONE if number == 1 else Cause.CANCELLED
         return found
+
+    def _begun(self, one: Told) -> list[float]:
+        """When the attempts of its request began."""
+        key = one.entry.request.request_id
+        return self._young.get(key) or self._old.get(key) or [one.sent_at]
 
     def _first(self, key: str) -> list[float]:
         """When the attempts of a request began that were told of so far, for the first of a while."""
@@ -262,6 +316,12 @@ class Attempts:
         for slot, number in waiting.items():
             counts[slot] = max(counts.get(slot, 0), number)
         return counts, oldest
+
+
+def _flagged(common: Any) -> Cause | None:
+    """What its response flags say."""
+    flags = common.response_flags
+    return next((cause for flag, cause in FLAGS if getattr(flags, flag)), None)
 
 
 def _is_last(cause: Cause, status: int, again: bool, number: int, route: Route | None) -> bool:

@@ -12,6 +12,7 @@ from adaptive.config.load import parse
 from adaptive.config.topology import assign_slots
 from adaptive.envoy.attempts import FORGOTTEN, Attempts
 from adaptive.envoy.steering import Steering
+from adaptive.envoy.unanswered import WAIT
 from adaptive.types import OUTCOME_FIELDS, Cause, Mark, Outcome
 from tests import envoys
 
@@ -24,7 +25,10 @@ CONFIG = parse(
         {
             "listen": ["127.0.0.1:8080"],
             "clusters": {"all": {"endpoints": ["127.0.0.1:1", "127.0.0.1:2"]}},
-            "routes": [{"name": "r", "cluster": "all", "timeout": "2s", "retries": 2}],
+            "routes": [
+                {"name": "r", "cluster": "all", "timeout": "2s", "retries": 2},
+                {"name": "stepwise", "prefix": "/s", "cluster": "all", "timeout": "2s", "attempt_timeout": "200ms"},
+            ],
         }
     )
 )
@@ -53,6 +57,10 @@ class Taken:
         self.attempts.take(entry(**fields), 3, NOW)
         return self.rows[-1] if len(self.rows) > before else None
 
+    def told(self) -> list[tuple[Cause, int, Mark]]:
+        """Cause, number and marks of every row, but for what all have: the method."""
+        return [(Cause(row.cause), row.attempt, Mark(row.marks) & ~Mark.REPEATABLE) for row in self.rows]
+
 
 def entry(
     at: float = 10.0,
@@ -66,6 +74,7 @@ def entry(
     reason: str = "",
     first: float = 0.0,
     headers: dict[str, str] | None = None,
+    route: str = "r",
 ) -> Any:
     made = messages.message("envoy.data.accesslog.v3.HTTPAccessLogEntry")()
     common = made.common_properties
@@ -73,7 +82,7 @@ def entry(
     common.start_time.seconds, common.start_time.nanos = int(wall), round((wall % 1) * 1e9)
     common.duration.seconds, common.duration.nanos = int(seconds), round((seconds % 1) * 1e9)
     common.time_to_first_upstream_rx_byte.nanos = round(first * 1e9)
-    common.route_name, common.upstream_cluster, common.access_log_type = "r", "all", kind
+    common.route_name, common.upstream_cluster, common.access_log_type = route, "all", kind
     common.upstream_transport_failure_reason = reason
     if endpoint:
         common.custom_tags["e"] = endpoint
@@ -123,7 +132,9 @@ CAUSES = [
         False,
     ),
     ({"status": 0, "flags": ("upstream_connection_failure",), "reason": "TLS_error"}, Cause.CONNECT_FAILED, False),
-    ({"status": 0, "flags": ("upstream_request_timeout",)}, Cause.TIMEOUT_ATTEMPT, True),
+    ({"status": 0, "flags": ("upstream_request_timeout",), "route": "stepwise"}, Cause.TIMEOUT_ATTEMPT, True),
+    ({"status": 0, "flags": ("upstream_request_timeout",), "method": 3}, Cause.TIMEOUT_ATTEMPT, True),
+    ({"status": 0, "flags": ("upstream_request_timeout",)}, Cause.CLIENT_GONE, True),
     ({"status": 0, "seconds": 1.99}, Cause.TIMEOUT_ROUTE, True),
     ({"status": 0, "flags": ("downstream_connection_termination",)}, Cause.CLIENT_GONE, True),
     ({"status": 0, "seconds": 0.3}, Cause.CLIENT_GONE, True),
@@ -133,8 +144,10 @@ CAUSES = [
 
 @pytest.mark.parametrize(("fields", "cause", "censored"), CAUSES)
 def test_how_it_ended_is_its_cause(fields: dict[str, Any], cause: Cause, censored: bool) -> None:
-    row = Taken().take(**fields)
-    assert row is not None
+    taken = Taken()
+    taken.take(**fields)
+    taken.attempts.settle(NOW + WAIT)
+    (row,) = taken.rows
     assert Cause(row.cause) is cause
     assert bool(row.marks & Mark.CENSORED) is censored
 
@@ -144,6 +157,60 @@ def test_attempts_of_one_request_are_counted_and_the_last_is_final() -> None:
     rows = [taken.take(at=10 + n / 10, status=status) for n, status in enumerate((503, 503, 503))]
     assert [(row.attempt, bool(row.marks & Mark.FINAL)) for row in rows if row] == [(1, False), (2, False), (3, True)]
     assert len({row.request for row in rows if row}) == 1
+
+
+SLOW = ("upstream_request_timeout",)  # Envoy's flag of an attempt that got another beside it
+
+
+def test_an_attempt_that_lost_to_its_hedge_was_cancelled_and_did_not_fail() -> None:
+    taken = Taken()
+    assert taken.take(at=10.0, seconds=0.3, status=0, flags=SLOW) is None, "what became of it the next entry tells"
+    taken.take(at=10.2, seconds=0.1)
+    assert taken.told() == [
+        (Cause.CANCELLED, 1, Mark.CENSORED),
+        (Cause.RESPONSE, 2, Mark.FINAL | Mark.HEDGE),
+    ]
+
+
+def test_a_hedge_that_lost_is_told_first_and_is_the_second_all_the_same() -> None:
+    taken = Taken()
+    taken.take(at=10.2, seconds=0.1, status=0)
+    taken.take(at=10.0, seconds=0.3, flags=SLOW)
+    assert taken.told() == [
+        (Cause.CANCELLED, 2, Mark.CENSORED | Mark.HEDGE),
+        (Cause.RESPONSE, 1, Mark.FINAL),
+    ]
+
+
+def test_of_a_client_that_left_all_attempts_one_is_the_last() -> None:
+    taken = Taken()
+    for at, seconds in ((10.0, 0.5), (10.2, 0.3), (10.4, 0.1)):
+        taken.take(at=at, seconds=seconds, status=0, flags=SLOW)
+    taken.attempts.settle(NOW + WAIT / 2)
+    assert taken.rows == []
+    taken.attempts.settle(NOW + WAIT)
+    gone, first = Cause.CLIENT_GONE, Mark.CENSORED
+    assert taken.told() == [
+        (gone, 1, first),
+        (gone, 2, first | Mark.HEDGE),
+        (gone, 3, first | Mark.HEDGE | Mark.FINAL),
+    ]
+
+
+def test_a_request_whose_time_is_up_with_two_under_way_timed_out_at_both() -> None:
+    taken = Taken()
+    taken.take(at=10.0, seconds=1.995, status=0, flags=SLOW)
+    taken.take(at=11.0, seconds=0.995, status=0, flags=SLOW)
+    taken.attempts.settle(NOW + WAIT)
+    assert [cause for cause, _, _ in taken.told()] == [Cause.TIMEOUT_ROUTE] * 2
+    assert [bool(marks & Mark.FINAL) for _, _, marks in taken.told()] == [False, True]
+
+
+def test_a_retry_after_an_answer_is_no_hedge() -> None:
+    taken = Taken()
+    taken.take(at=10.0, seconds=0.1, status=503)
+    taken.take(at=10.1, seconds=0.1)
+    assert [marks for _, _, marks in taken.told()] == [Mark(0), Mark.FINAL]
 
 
 def test_a_post_that_failed_is_final_for_it_is_not_sent_again() -> None:
