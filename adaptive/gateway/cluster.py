@@ -52,7 +52,10 @@ class ClusterRuntime:
         self.idle_timeout = config.timeouts.idle
         budget = config.retry_budget
         self.budget = RetryBudget(budget.ratio, budget.minimum, budget.window, now)
-        self.hedges = RetryBudget(config.hedging.ratio, config.hedging.minimum, HEDGES_WITHIN, now)
+        hedging = config.hedging  # retries pay for hedges, too: a default beyond what they may cost gives way
+        self.hedges = RetryBudget(
+            min(hedging.ratio, budget.ratio), min(hedging.minimum, budget.minimum), HEDGES_WITHIN, now
+        )
         overload = config.overload
         self.admission = Admission(
             len(cluster.members), config.limits.requests, overload.waiting, now, goal=overload.goal or 0.0,

@@ -35,10 +35,6 @@ def unsaid(config: Config) -> Iterator[Fault]:
             yield Fault((*path, "limits", "idle"), "Envoy bounds all connections of a pool, not the idle ones")
         if cluster.limits.header_bytes > LARGEST_HEAD:
             yield Fault((*path, "limits", "header_bytes"), "Envoy takes heads of responses of 8 MiB at most")
-        priorities = sorted({endpoint.priority for endpoint in cluster.endpoints})
-        if priorities != list(range(len(priorities))):
-            text = f"priorities go from 0 on without a gap in Envoy, not {', '.join(map(str, priorities))}"
-            yield Fault((*path, "endpoints"), text)
     for index, route in enumerate(config.routes):
         yield from _route(("routes", index), route)
 

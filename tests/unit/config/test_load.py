@@ -209,6 +209,27 @@ def test_a_mistake_in_a_route_is_found_where_it_stands(route: str, message: str)
             "{endpoints: [a:1], limits: {connections: 8, idle: 9}}",
             "clusters.api.limits.idle: more idle connections than",
         ),
+        (
+            "{endpoints: [a:1, {address: a:2, priority: 2}]}",
+            "clusters.api.endpoints[1].priority: no endpoint has priority 1",
+        ),
+        (
+            "{endpoints: [{address: a:1, priority: 1}]}",
+            "clusters.api.endpoints[0].priority: no endpoint has priority 0",
+        ),
+        (
+            "{endpoints: [a:1], hedging: {ratio: 0.3}}",
+            "clusters.api.hedging.ratio: more than the retry budget, 0.2 of the",
+        ),
+        (
+            "{endpoints: [a:1], hedging: {minimum: 2}, retry_budget: {minimum: 1}}",
+            "clusters.api.hedging.minimum: more than the retry budget, 1 a second",
+        ),
+        ("{endpoints: [a:1], overload: {enabled: false, goal: 1s}}", "clusters.api.overload.goal: has no effect"),
+        (
+            "{endpoints: [a:1], limits: {requests: 10}, overload: {waiting: 11}}",
+            "clusters.api.overload.waiting: more may wait than may be in flight",
+        ),
         ("{endpoints: [a:1], objective: {errors: 0}}", "clusters.api.objective.errors: must be more than 0"),
     ],
 )
@@ -217,6 +238,35 @@ def test_a_mistake_in_a_cluster_is_found_where_it_stands(cluster: str, message: 
     found = errors(f"listen: 127.0.0.1:0\nclusters:\n  api: {body}\nroutes: [{{cluster: api}}]\n")
     assert len(found) == 1
     assert found[0].startswith(f"g.yaml:3: {message}")
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("overload: {goal: 3s}", "clusters.api.overload.goal"),
+        ("timeouts: {connect: 3s}", "clusters.api.timeouts.connect"),
+    ],
+)
+def test_a_wait_that_outlasts_every_route_is_told_and_one_that_a_route_allows_is_not(key: str, place: str) -> None:
+    text = f"listen: 127.0.0.1:0\nclusters:\n  api: {{endpoints: [a:1], {key}}}\nroutes:\n"
+    short, long = "  - {prefix: /a, cluster: api, timeout: 1s}\n", "  - {prefix: /b, cluster: api, timeout: 4s}\n"
+    assert errors(text + short)[0].startswith(
+        f"g.yaml:3: {place}: is longer than the longest timeout of its routes, 1s"
+    )
+    assert isinstance(parse(text + short + long), Config)
+
+
+def test_budgets_that_agree_and_hedges_that_are_off_are_no_mistake() -> None:
+    for cluster in ("hedging: {ratio: 0.2}", "hedging: {enabled: false, ratio: 0.9}", "retry_budget: {ratio: 0}"):
+        text = f"listen: 127.0.0.1:0\nclusters:\n  api: {{endpoints: [a:1], {cluster}}}\nroutes: [{{cluster: api}}]\n"
+        assert isinstance(parse(text), Config)
+
+
+def test_one_client_may_not_have_more_connections_than_all() -> None:
+    (found,) = errors(HEAD + "server: {limits: {connections: 5, connections_per_client: 6}}\n")
+    assert found.startswith(
+        "g.yaml:5: server.limits.connections_per_client: more than all clients together may open (5)"
+    )
 
 
 def test_a_missing_key_is_told_at_the_mapping_that_lacks_it() -> None:

@@ -36,16 +36,19 @@ def test_the_topology_says_all_that_the_core_needs_of_a_cluster() -> None:
     found = parse("""\
 listen: 127.0.0.1:0
 clusters:
-  b: {endpoints: [{address: x:1, weight: 2, zone: z, priority: 1, metadata: {v: "2"}}], policy: random, predict: false}
+  b:
+    endpoints: [{address: x:1, weight: 2, zone: z, priority: 1, metadata: {v: "2"}}, x:2]
+    policy: random
+    predict: false
   a: {endpoints: [x:1], health_check: {}, objective: {errors: 0.1, latency: 50ms}}
 routes: [{cluster: a}]
 """)
     slots = assign_slots(found, {})
     b, a = (made := topology(found, slots, 7)).clusters
-    assert (made.generation, made.slots, b.index, a.index) == (7, 2, 0, 1)
+    assert (made.generation, made.slots, b.index, a.index) == (7, 3, 0, 1)
     assert (b.policy, b.predict, b.health_checked, a.health_checked) == ("random", False, False, True)
     assert (a.objective_errors, a.objective_latency, b.objective_latency) == (0.1, 0.05, None)
-    (member,) = b.members
+    member, _ = b.members
     assert (member.weight, member.zone, member.priority, member.metadata, member.slot) == (2.0, "z", 1, {"v": "2"}, 0)
     assert str(member.endpoint) == "b/x:1"
 

@@ -27,11 +27,6 @@ CASES = [
         "clusters.all.limits.idle",
         "not the idle",
     ),
-    (
-        {"clusters": {"all": {"endpoints": [{"address": "127.0.0.1:1", "priority": 2}]}}},
-        "clusters.all.endpoints",
-        "without a gap in Envoy, not 2",
-    ),
     ({"listen": ["127.0.0.1:0"]}, "listen.0.port", "must be named"),
     ({"listen": ["a.test:80"]}, "listen.0.host", "listens on IP addresses"),
     ({"listen": [{"address": "127.0.0.1:443", "http3": True}]}, "listen.0.http3", "tls is required"),
