@@ -5,7 +5,8 @@
 - `planes`: what only one of the data planes can do.
 - `topology`: from a Config to slots and to `adaptive.types.Topology`; the hash of a Config.
 - `schema`: JSON Schema for editors.
-- `document` (YAML with lines), `environment` (`${NAME}`), `checks` (references), `explain` (errors in words), `errors`.
+- `document` (YAML with lines), `environment` (`${NAME}`), `checks` (references), `budgets` (limits that
+  contradict each other), `explain` (errors in words), `errors`.
 - `files` opens what a configuration names; `suggest` guesses what a misspelt key meant.
 - `base`, `units`, `address`, `pattern`: the kinds of value.
 """

@@ -20,6 +20,7 @@ from replay.sweep.measure import Row
 
 LIMIT, OURS, RIVAL = "clairvoyant", "adaptive", "peak_ewma_outlier"
 NOT_BASELINES = frozenset({LIMIT, OURS, "adaptive_fast"})
+OFF = "=0"  # what a policy's name ends in that is ours with one mechanism switched off
 # What the policy is to reach: of the rival's p99, of the best baseline's in each case, of the clairvoyant's.
 BELOW_RIVAL, OVER_BEST, OVER_LIMIT = 0.75, 1.03, 1.25
 MORE_FAILED = 0.001  # of the requests: more failures than the best baseline's by this are a loss
@@ -98,7 +99,9 @@ class Regret:
         for case in sorted({case for case, _ in self.cells}, key=lambda c: (_order(c.family), c)):
             seeds = [found for (of, _), found in self.cells.items() if of == case and ours in found]
             rivals = {name for found in seeds for name in found} - NOT_BASELINES - {ours}
-            rivals = {name for name in rivals if all(name in found for found in seeds)}
+            rivals = {
+                name for name in rivals if all(name in found for found in seeds) and not name.startswith(f"{OURS}@")
+            }
             if not rivals:
                 continue
             ratios = {
@@ -153,7 +156,23 @@ def lines(regret: Regret) -> list[str]:
         every = regret.standing(name)
         each = "".join(f"{regret.standing(name, family).p99:7.2f}" for family in regret.families)
         made.append(f"{name:{width}}  {every.p99:6.3f}  {100 * every.failed:6.3f}  {each}")
-    return [*made, *promises(regret), *_lost(regret.losses())]
+    return [*made, *promises(regret), *worth(regret), *_lost(regret.losses())]
+
+
+def worth(regret: Regret) -> list[str]:
+    """What each mechanism is worth, where policies such as "adaptive@hedging=0" ran beside ours: p99 without it over
+    p99 with all, and failures beyond, over all cells and by family. Above 1, or above 0, it pays.
+    """
+    ours = regret.standing(OURS)
+    made = []
+    for name in regret.policies:
+        if not (name.startswith(f"{OURS}@") and name.endswith(OFF)) or not ours.cells:
+            continue
+        more = 100 * (regret.standing(name).failed - ours.failed)
+        each = "".join(f"{regret.standing(name, f).p99 / regret.standing(OURS, f).p99:7.2f}" for f in regret.families)
+        made.append(f"  {name[len(OURS) + 1 : -len(OFF)]:12} {1 / regret.over(name):6.3f}  {more:+7.3f}  {each}")
+    head = f"  {'':12} {'p99':>6}  {'failed':>7}  " + "".join(f"{f:>7}" for f in regret.families)
+    return ["", "Without each mechanism, p99 over that with all, failures beyond in %:", head, *made] if made else []
 
 
 def promises(regret: Regret) -> list[str]:

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 from adaptive.cli import app
 from adaptive.commands import arguments
 from adaptive.commands.progress import Progress, until
+from replay.policies import named
 from replay.scenario import ScenarioError
 from replay.sweep import rows as tables
 from replay.sweep.cells import Cell, Stock, grid, known
 from replay.sweep.measure import KEY, measure
-from replay.sweep.regret import Case, Regret, lines, table
+from replay.sweep.regret import Case, Regret, lines, table, worth
 from replay.sweep.rows import RowsError
 from replay.sweep.spread import SpreadError, spread
 
@@ -238,3 +239,19 @@ def test_losses_are_to_the_best_baseline_and_the_worst_comes_first() -> None:
     assert "to be at most 1.03: does not hold" in "\n".join(lines(found))
     failing = Regret([row("clairvoyant", 0.1), row("adaptive", 0.1, 5.0), row("gates", 0.1)])
     assert [x.failed for x in failing.losses()] == [0.005]
+
+
+def test_the_worth_of_a_mechanism_is_what_is_lost_without_it_and_it_is_no_rival() -> None:
+    made = [row("clairvoyant", 0.1), row("adaptive", 0.2), row("adaptive@hedging=0", 0.1), row("gates", 0.4)]
+    made.append(row("adaptive@predict=0", 0.3, 2.0))
+    found = Regret(made)
+    said = {line.split()[0]: line.split()[1:] for line in worth(found) if line.startswith("  ") and line.split()[1:]}
+    assert said["hedging"][:2] == ["0.500", "+0.000"] and said["predict"][0] == "1.500"
+    assert float(said["predict"][1]) == pytest.approx(100 * 2.0 / made[0]["requests"])
+    assert {x.baseline for x in found.by_case()} == {"gates"}
+    assert worth(Regret(made[:2])) == []
+
+
+def test_switches_are_joined_by_a_plus_where_policies_are_listed_with_commas() -> None:
+    assert dict(named("adaptive@hedging=0+predict=0").settings) == {"hedging": 0.0, "predict": 0.0}
+    assert arguments.policies("adaptive@hedging=0+predict=0,gates") == ["adaptive@hedging=0+predict=0", "gates"]
