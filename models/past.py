@@ -19,7 +19,8 @@ SPAN = 25.0  # seconds: a line over less follows queueing noise, over more it co
 RIDGE = 60.0  # weighted seconds squared; pulls the slope of a few points towards 0
 STEP = 0.5  # seconds between two points of a line
 FADES = (5.0, 30.0)  # seconds in which a peak falls to 37 %
-USUAL = 300.0  # seconds in which an endpoint's usual residual follows what is seen
+USUAL = 300.0  # seconds in which an endpoint's usual residual follows what is seen, once it is known
+KNOWN = 150.0  # latencies that make it known: their mean is within 5 % (sigma 0.6), and machines differ by 20 %
 LEAST_VARIANCE, MOST_ELASTICITY = 0.02, 1.5
 BELOW = 0.02  # share of failures at which the logarithm of a share bends into a line
 
@@ -82,7 +83,7 @@ class Past:
         self.slots = slots
         self.lines = (Line(slots), Line(slots), Line(slots))
         self.peaks = np.zeros((2, slots))
-        self.usual = np.zeros(slots)
+        self.usual, self.heard = np.zeros(slots), np.zeros(slots)  # and the latencies that it was learned from
         self.failures, self.slowness = Failures(slots), Slowness(slots)
         self.nats = np.zeros((2, slots))
         self.at = self.drawn = float("nan")
@@ -143,11 +144,14 @@ class Past:
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = (logs - elastic * flights) / measured - middle
         mean = np.where(measured > 0, mean, np.nan)
-        self.nats[1] = self.slowness.add(measured * trusted, mean - self.usual, variance)
-        # The usual residual is learned while nothing speaks against the endpoint.
-        calm = (self.nats[1] < 3.0) & ~np.isnan(mean)
-        step = np.clip(measured * passed / USUAL, 0.0, 0.05)
+        # A machine that is slower than its peers for good is not ill: until its usual is known, nothing speaks against
+        # it, and after that it is learned only while nothing does.
+        sure = self.heard >= KNOWN
+        self.nats[1] = self.slowness.add(np.where(sure, measured * trusted, 0.0), mean - self.usual, variance)
+        calm = (~sure | (self.nats[1] < 3.0)) & ~np.isnan(mean)
+        step = np.where(sure, np.clip(measured * passed / USUAL, 0.0, 0.05), measured / (self.heard + measured + 1.0))
         self.usual += np.where(calm, known(mean - self.usual) * step, 0.0)
+        self.heard += np.where(sure, 0.0, measured)
 
     def clear(self, slots: Ints) -> None:
         """Forgets what speaks against these endpoints: they came back, and what was before is settled."""

@@ -199,7 +199,8 @@ class _Notes:
             return
         attempts = controller.evidence.attempts
         level = np.array([threshold(float(count) / at) for count in attempts])
-        above = controller.learner.past.nats.max(axis=0) >= level
+        nats = controller.learner.past.nats.max(axis=0)
+        above = nats >= level
         ill = np.zeros(len(above), dtype=bool)
         for i, trouble in enumerate(self.troubles):
             if at >= trouble.start:
@@ -209,7 +210,7 @@ class _Notes:
                 if above[trouble.slot] and math.isnan(self.detected[i]) and at < trouble.end:
                     self.detected[i] = float(attempts[trouble.slot]) - self.onset[i]
         self.alarms += int((above & ~self.above & ~ill).sum())
-        self.above = above
+        self.above = above | (self.above & (nats > level / 2))  # one alarm lasts until the sum has fallen by half
 
     def look(self, _: object) -> None:
         """One look, just after a tick."""

@@ -18,22 +18,31 @@ from models.saved import Manifest, write
 from replay import episodes
 from replay.asking import SOON
 from replay.episodes import ABRUPT, CALM, FORECASTABLE, Episode
+from replay.sweep.spread import spread
 
 # Fleets of each kind. Forecastable ones teach most; abrupt ones need few, for their signs are plain.
 FLEETS = {FORECASTABLE: 12, ABRUPT: 4, CALM: 4}
 
 
-def gather(fleets: int, seed: int, say: Callable[[str], None]) -> list[Episode]:
-    """Tuning episodes of every kind; `fleets` of each forecastable one, of the others in proportion."""
-    found: list[Episode] = []
+def gather(fleets: int, seed: int, say: Callable[[str], None], jobs: int = 1) -> list[Episode]:
+    """Tuning episodes of every kind; `fleets` of each forecastable one, of the others in proportion. `jobs`: processes,
+    -1 one a core; the same comes out.
+    """
+    work: list[tuple[str, int, str]] = []
     for kinds, usual in FLEETS.items():
         count = max(2, round(fleets * usual / FLEETS[FORECASTABLE]))
-        for kind in kinds:
-            for k in range(count):
-                policy = "adaptive" if k % 2 else "least_request"
-                found.append(episodes.run(kind, seed + k, policy=policy, predictor=Silent(SCHEMA)))
-            say(f"{kind}: {count} fleets; {sum(len(e.asked.at) for e in found)} rows in all")
+        work += [(kind, seed + k, "adaptive" if k % 2 else "least_request") for kind in kinds for k in range(count)]
+    found: list[Episode] = []
+    for (kind, _, _), following, episode in zip(work, [*work[1:], None], spread(_one, work, jobs), strict=True):
+        found.append(episode)
+        if following is None or following[0] != kind:
+            say(f"{kind}: {sum(len(e.asked.at) for e in found)} rows in all")
     return found
+
+
+def _one(what: tuple[str, int, str]) -> Episode:
+    kind, seed, policy = what
+    return episodes.run(kind, seed, policy=policy, predictor=Silent(SCHEMA))
 
 
 def teach(found: Sequence[Episode], seed: int = 0) -> Pair:

@@ -205,6 +205,7 @@ def prediction(
     fleets: Annotated[int, typer.Option(min=2, help="Of each forecastable kind; half as many of the others.")] = 8,
     calm: Annotated[int, typer.Option(min=0, help="Large fleets of each kind with nothing wrong; 0: none.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="The first of the held-out seeds.")] = 0,
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core.")] = 1,
 ) -> None:
     """How well the shipped model foresees failures on held-out fleets; false ejections; what it costs."""
     from adaptive.bench import prediction as bench
@@ -214,7 +215,7 @@ def prediction(
 
     inference, whole = bench.cost()
     _say(f"CPU per endpoint and tick at {bench.ENDPOINTS} endpoints: {inference:.1f} µs, of the whole tick {whole:.1f}")
-    for line in bench.table(bench.episodes(fleets, seed, tell), seed):
+    for line in bench.table(bench.episodes(fleets, seed, tell, jobs), seed):
         _say(line)
     if calm:
         for line in bench.false_moves(calm, seed, tell):
@@ -226,6 +227,7 @@ def teach(
     folder: Annotated[Path, typer.Argument(help="Where the version is written.", metavar="FOLDER")],
     fleets: Annotated[int, typer.Option(min=4, help="Of each forecastable kind; others in proportion.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="The first of the seeds.")] = 0,
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core. The same comes out.")] = 1,
 ) -> None:
     """Train the model that ships, on simulated fleets alone, and write it as a version of the store's form."""
     from adaptive import clock
@@ -234,7 +236,7 @@ def teach(
     from replay import teaching
 
     try:
-        found = teaching.gather(fleets, seed, lambda line: typer.echo(line, err=True))
+        found = teaching.gather(fleets, seed, lambda line: typer.echo(line, err=True), jobs)
         pair = teaching.teach(found, seed)
         command = f"adaptive bench teach FOLDER --fleets {fleets} --seed {seed}"
         _say(teaching.keep(pair, found, folder, seed, command, clock.wall()))

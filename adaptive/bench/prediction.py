@@ -17,18 +17,29 @@ ENDPOINTS = 100
 LARGE = 40  # endpoints of the fleets in which false ejections are counted
 
 
-def episodes(fleets: int, seed: int, say: Callable[[str], None]) -> list[Any]:
+def episodes(fleets: int, seed: int, say: Callable[[str], None], jobs: int = 1) -> list[Any]:
     """Held-out severities and seeds, the model watching; `fleets` of each forecastable kind, half of the others."""
-    from replay.episodes import ABRUPT, CALM, FORECASTABLE, run
+    from replay.episodes import ABRUPT, CALM, FORECASTABLE
+    from replay.sweep.spread import spread
 
-    found = []
+    work: list[tuple[str, int, str]] = []
     for kinds, count in ((FORECASTABLE, fleets), (ABRUPT, max(2, fleets // 2)), (CALM, max(2, fleets // 2))):
         for kind in kinds:
-            for k in range(count):
-                policy = "adaptive" if k % 2 else "least_request"
-                found.append(run(kind, HELD_OUT + seed + k, held_out=True, policy=policy))
-            say(f"{kind}: {count} fleets")
+            work += [(kind, HELD_OUT + seed + k, "adaptive" if k % 2 else "least_request") for k in range(count)]
+    found = []
+    for what, episode in zip(work, spread(watched, work, jobs), strict=True):
+        found.append(episode)
+        if len(found) == len(work) or work[len(found)][0] != what[0]:
+            say(f"{what[0]}: {len(found)} of {len(work)} fleets")
     return found
+
+
+def watched(what: tuple[str, int, str]) -> Any:
+    """One of them, perhaps in a process of its own."""
+    from replay.episodes import run
+
+    kind, seed, policy = what
+    return run(kind, seed, held_out=True, policy=policy)
 
 
 def table(found: list[Any], seed: int) -> Iterator[str]:

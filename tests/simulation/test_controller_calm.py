@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from adaptive.types import Event, Health, HealthChecked, InFlightSeen, ObserverSeen, Tick
+from models.detectors import threshold
 from tests.simulation.toy import Behaviour, Fleet
 
 
@@ -32,6 +33,18 @@ def test_load_that_swings_threefold_moves_nothing(seed: int) -> None:
 
 def test_uneven_machines_move_nothing() -> None:
     assert_even(Fleet(10, lambda t, s: Behaviour(latency=0.04 if s % 2 else 0.07)).run(60))
+
+
+def test_a_machine_that_is_slower_for_good_raises_no_alarm_and_one_that_gets_slower_does() -> None:
+    """For 40 s with thirty requests a second each: a quarter slower from the first second, or from the twentieth."""
+    nats = []
+    for since in (0.0, 20.0):
+        slower = Fleet(5, lambda t, s, x=since: Behaviour(0.05 if s == 0 and t >= x else 0.04), rate=lambda t: 150)
+        learner = slower.run(40).controller.learner
+        assert learner is not None
+        nats.append(learner.past.nats[1])
+    assert nats[0].max() < threshold(30.0) / 2
+    assert nats[1][0] > 2 * nats[1][1:].max()
 
 
 def test_a_cold_start_of_the_gateway_moves_nothing() -> None:
