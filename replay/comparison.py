@@ -124,9 +124,7 @@ def _draw(made: Document, name: str, of: Sequence[Part]) -> None:
     made["moves"] += moves
 
 
-def figured(
-    scenario: str, of_policy: Mapping[str, Sequence[Part]], seed: int
-) -> tuple[list[Row], list[Compared], str]:
+def figured(scenario: str, of_policy: Mapping[str, Sequence[Part]], seed: int) -> tuple[list[Row], list[Compared], str]:
     """Rows, every policy against the first, and why there are no intervals, "" where there are. `seed`: of the
     bootstrap.
     """

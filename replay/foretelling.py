@@ -16,11 +16,13 @@ from models import detectors
 from models.columns import Floats
 from models.detectors import lorden
 from models.features import NAMES
+from replay.asking import Table
 from replay.episodes import ABRUPT, FORECASTABLE, Episode
 
 DRAWS = 200
 LEAD = 10.0  # seconds before the first breach
 PRECISION = 0.9
+CALM, AGO = 30.0, 60.0  # seconds without a breach that part two; and that a forecast may come before one
 LOOKS = 2  # at least so many make a forecast
 # What an operator could alert on by itself.
 RULES = (
@@ -172,3 +174,21 @@ def delays(episodes: Sequence[Episode]) -> dict[str, tuple[float, int, int]]:
         seen = [v for v in values if not math.isnan(v)]
         table[kind] = (float(np.median(seen)) if seen else math.nan, len(seen), len(values))
     return table
+
+
+def leads(asked: Table, said: Floats, level: float) -> Floats:
+    """Seconds from the first of LOOKS forecasts at `level` or above to the breach that it announced, a value for each
+    breach that came after CALM seconds without one; 0 where none announced it within AGO seconds.
+    """
+    found: list[float] = []
+    for slot in np.unique(asked.slot):
+        mine = asked.slot == slot
+        at, sure = asked.at[mine], said[mine] >= level
+        breaches = at[asked.soon[mine] == 1]
+        last = -math.inf
+        for breach in breaches.tolist():
+            if breach - last > CALM:
+                early = at[sure & (at < breach) & (at >= max(breach - AGO, last))]
+                found.append(float(breach - early[0]) if len(early) >= LOOKS else 0.0)
+            last = breach
+    return np.array(found)

@@ -35,16 +35,29 @@ def test_a_notebook_defines_nothing_and_stores_no_large_outputs(path: Path) -> N
     assert path.name in (path.parent / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.timeout(240)
-def test_policy_evaluation_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def executed(name: str, monkeypatch: pytest.MonkeyPatch, seconds: str) -> tuple[int, str]:
+    """How many pictures a notebook made, and all that it printed."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("SECONDS", "20")
+    monkeypatch.setenv("SECONDS", seconds)
     monkeypatch.delenv("TRACE", raising=False)
-    made = nbformat.read(ROOT / "notebooks" / "policy_evaluation.ipynb", as_version=4)
+    made = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     nbclient.NotebookClient(made, timeout=200, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
     kinds = [kind for cell in made.cells for out in cell.get("outputs", []) for kind in out.get("data", {})]
-    assert kinds.count("image/png") == 4
     printed = "".join(out.get("text", "") for cell in made.cells for out in cell.get("outputs", []))
+    return kinds.count("image/png"), printed
+
+
+@pytest.mark.timeout(240)
+def test_policy_evaluation_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, printed = executed("policy_evaluation.ipynb", monkeypatch, "10")
+    assert pictures == 4
     assert "adaptive" in printed and "peak_ewma" in printed and "note:" in printed
+
+
+@pytest.mark.timeout(240)
+def test_failure_prediction_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, printed = executed("failure_prediction.ipynb", monkeypatch, "60")
+    assert pictures == 4
+    assert "answered" in printed and " 0.0% of them" not in printed
