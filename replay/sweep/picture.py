@@ -43,7 +43,8 @@ def draw(regret: Regret, path: Path) -> None:
         fleets = ", ".join(str(n) for n in sorted({n for n, _ in regret.fleets}))
         loads = " and ".join(f"{load:g}" for load in sorted({load for _, load in regret.fleets}))
         figure.suptitle(
-            f"Fleets of {fleets}, loads {loads}, {regret.seeds} held-out seeds; {len(regret.cells)} runs a policy",
+            f"Fleets of {fleets}, load {loads}, held-out seeds: {regret.seeds}; {len(regret.cells)} runs a policy"
+            f"{'; ' * bool(regret.partial())}{regret.partial()}",
             fontsize=8,
         )
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None}, dpi=110)

@@ -23,6 +23,8 @@ NOT_BASELINES = frozenset({LIMIT, OURS, "adaptive_fast"})
 OFF = "=0"  # what a policy's name ends in that is ours with one mechanism switched off
 # What the policy is to reach: of the rival's p99, of the best baseline's in each case, of the clairvoyant's.
 BELOW_RIVAL, OVER_BEST, OVER_LIMIT = 0.75, 1.03, 1.25
+# The whole grid of the table; with fewer seeds, fleets or loads it is partial, and says so.
+FLEETS, LOADS, SEEDS = (5, 8, 16, 100), (0.7, 0.9), 20
 MORE_FAILED = 0.001  # of the requests: more failures than the best baseline's by this are a loss
 
 
@@ -80,6 +82,12 @@ class Regret:
         self.seeds = len({seed for _, seed in self.cells})
         # The best first: by p99 over all.
         self.policies = sorted(names, key=lambda name: self.standing(name).p99)
+
+    def partial(self) -> str:
+        """How much of the whole grid is here; "" where all is."""
+        here = {(case.n, case.load, seed) for case, seed in self.cells if case.n in FLEETS and case.load in LOADS}
+        whole = len(FLEETS) * len(LOADS) * SEEDS
+        return f"partial: {len(here)} of {whole} fleets × loads × seeds" if len(here) < whole else ""
 
     def standing(self, policy: str, family: str = "", fleet: tuple[int, float] | None = None) -> Standing:
         """A policy over all cells, or those of a family, of a fleet and load."""
@@ -148,8 +156,8 @@ def lines(regret: Regret) -> list[str]:
     """The table for a terminal: standings, what was promised, and where we lose."""
     width = max((len(name) for name in regret.policies), default=6)
     made = [
-        f"{len(regret.cells)} cells a policy, {regret.seeds} seeds, {regret.missing} rows missing; p99 over the "
-        "clairvoyant's, failures in %, p99 by family:",
+        f"{len(regret.cells)} cells a policy, {regret.seeds} seeds, {regret.missing} rows missing"
+        f"{'; ' * bool(regret.partial())}{regret.partial()}; p99 over the clairvoyant's, failures in %, p99 by family:",
         f"{'policy':{width}}     p99  failed  " + "".join(f"{f:>7}" for f in regret.families),
     ]
     for name in regret.policies:

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from adaptive import clock
 from adaptive.arena import live
+from adaptive.bench.running import Gateway
 from adaptive.cli import app
 from adaptive.telemetry import events
 from adaptive.types import OutcomesSeen, Overridden, Reconfigured
@@ -37,11 +37,14 @@ SCENARIO = Scenario(
 
 
 async def run(folder: Path, log: Path) -> None:
-    async with live.Stage(SCENARIO, "adaptive", 0.0, 7, folder, {"event_log": str(log)}) as stage:
-        gateway = stage.gateway
-        await gateway.deciding()
-        zero = str(clock.monotonic() + 0.2)
-        await asyncio.gather(stage.fleet.tell(zero), stage.load.tell(zero))
+    def front(ports: list[int], number: int) -> Gateway:
+        own = live.settings(SCENARIO, "adaptive", 0.0, ports, folder)
+        return Gateway(folder, {**own, "event_log": str(log)})
+
+    async with live.Stage(SCENARIO, front, 7, folder) as stage:
+        (gateway,) = stage.gateways
+        assert isinstance(gateway, Gateway)
+        await live.begin([stage])
         running = asyncio.ensure_future(stage.load.line())
         await asyncio.wait([running], timeout=2.5)
         cluster = gateway.settings["clusters"]["fleet"]

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from typer.testing import CliRunner
 
 from adaptive.cli import app
 from adaptive.commands import arguments
+from adaptive.commands import sweep as sweep_command
 from adaptive.commands.progress import Progress, until
 from replay.policies import named
 from replay.scenario import ScenarioError
+from replay.sweep import regret
 from replay.sweep import rows as tables
 from replay.sweep.cells import Cell, Stock, grid, known
 from replay.sweep.measure import KEY, measure
@@ -152,7 +155,9 @@ def test_a_sweep_goes_on_where_it_stopped_and_draws_its_regrets(tmp_path: Path) 
     assert path.read_text() == text
     assert picture.read_text().startswith("<?xml")
     assert picture.with_suffix(".csv").read_text().startswith("policy,family,n,load,cells,")
-    assert "4 cells a policy, 2 seeds, 0 rows missing" in found.stdout
+    partial = "partial: 2 of 160 fleets × loads × seeds"
+    assert f"4 cells a policy, 2 seeds, 0 rows missing; {partial};" in found.stdout
+    assert partial in picture.read_text()
     first = picture.read_bytes()
     CliRunner().invoke(app, asked)
     assert picture.read_bytes() == first
@@ -224,6 +229,15 @@ def test_cells_without_the_clairvoyant_and_failed_ones_are_counted_and_left_out(
     broken = {**row("gates", 0.1), "error": "ValueError: x"}
     found = Regret([row("clairvoyant", 0.1), row("gates", 0.2, seed=1), broken])
     assert (found.missing, found.policies) == (2, ["clairvoyant"])
+
+
+def test_a_table_of_less_than_the_whole_grid_says_so() -> None:
+    cells = list(product(regret.FLEETS, regret.LOADS, range(regret.SEEDS)))
+    whole = [{**row("clairvoyant", 0.1), "n": n, "load": load, "seed": seed} for n, load, seed in cells]
+    assert Regret(whole).partial() == ""
+    assert Regret(whole[1:]).partial() == "partial: 159 of 160 fleets × loads × seeds"
+    asked = (sweep_command.FLEETS, sweep_command.LOADS, sweep_command.SEEDS)
+    assert asked == (",".join(map(str, regret.FLEETS)), ",".join(map(str, regret.LOADS)), str(regret.SEEDS))
 
 
 def test_losses_are_to_the_best_baseline_and_the_worst_comes_first() -> None:
