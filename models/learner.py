@@ -166,6 +166,8 @@ class Learner:
             return
         self._compared = at
         shift = self.population.shift()
+        if len(shift):
+            shift[_YOUTH] = 0.0
         if len(shift) and shift.max() > SHIFTED:
             worst = int(np.argmax(shift))
             what = f"the population of {NAMES[worst]} moved (PSI {shift[worst]:.2f})"
@@ -217,3 +219,4 @@ def _with_least(predictor: Predictor, features: Floats) -> tuple[Floats, Floats]
 
 
 _MICRO = float(np.log(1e6))
+_YOUTH = NAMES.index("youth")  # it moves in every fleet that gets older, and says nothing of the world

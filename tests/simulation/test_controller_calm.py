@@ -10,6 +10,8 @@ import pytest
 
 from adaptive.types import Event, Health, HealthChecked, InFlightSeen, ObserverSeen, Tick
 from models.detectors import threshold
+from models.drift import SHIFTED
+from models.features import NAMES
 from tests.simulation.toy import Behaviour, Fleet
 
 
@@ -45,6 +47,15 @@ def test_a_machine_that_is_slower_for_good_raises_no_alarm_and_one_that_gets_slo
         nats.append(learner.past.nats[1])
     assert nats[0].max() < threshold(30.0) / 2
     assert nats[1][0] > 2 * nats[1][1:].max()
+
+
+def test_a_fleet_that_gets_older_is_no_drift() -> None:
+    """Past the first two minutes, from which on what the features are is compared with what they were."""
+    learner = Fleet(10, lambda t, s: Behaviour(), rate=lambda t: 100).run(152).controller.learner
+    assert learner is not None
+    shift = learner.population.shift()
+    assert len(shift) == 0 or shift[NAMES.index("youth")] > SHIFTED
+    assert "youth" not in learner.last_drift
 
 
 def test_a_cold_start_of_the_gateway_moves_nothing() -> None:
