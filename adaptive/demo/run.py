@@ -24,7 +24,7 @@ from adaptive.demo.watch import Watch
 from adaptive.policy.ladder import PREDICTED
 from replay import scenario_file
 
-STARTED = 20.0  # seconds for everything to be up
+STARTED = 60.0  # seconds for everything to be up, on a machine with much else to do
 LEAD = 0.3  # seconds from the word to start until the start: long enough to reach nine processes
 FRAME = 0.25  # seconds between two pictures
 PLAIN_EVERY = 5.0  # seconds between two lines of progress where there is no terminal
