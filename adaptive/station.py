@@ -242,7 +242,7 @@ class Station:
         for rule in config.routes:
             own = config.clusters[rule.cluster]
             typical = snapshot.clusters[indexes[rule.cluster]].typical
-            if typical > 0 and own.policy == "adaptive":
+            if typical > 0 and own.policy == "adaptive" and own.hedging.enabled:
                 wanted[rule.name] = max(PATIENCE * typical, LEAST_PATIENCE)
         moved = wanted.keys() != self._patience.keys() or any(
             abs(math.log(wanted[name] / held)) > PATIENCE_STEP for name, held in self._patience.items()

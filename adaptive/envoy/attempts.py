@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from adaptive import announcement
-from adaptive.config.model import Config
+from adaptive.config.model import ClusterConfig, Config
 from adaptive.config.topology import slot_key
 from adaptive.envoy.steering import Steering
 from adaptive.envoy.translate.logs import ENDPOINT, LOAD, SAID, UNDER_WAY, WAIT
@@ -113,7 +113,7 @@ class Attempts:
                 rule.timeout or math.inf,
                 rule.retries,
                 frozenset(rule.retry_statuses),
-                bool(rule.retries and not rule.attempt_timeout and config.clusters[rule.cluster].policy == "adaptive"),
+                bool(rule.retries and not rule.attempt_timeout and _hedges(config.clusters[rule.cluster])),
             )
             for index, rule in enumerate(config.routes)
         }
@@ -316,6 +316,11 @@ class Attempts:
         for slot, number in waiting.items():
             counts[slot] = max(counts.get(slot, 0), number)
         return counts, oldest
+
+
+def _hedges(own: ClusterConfig) -> bool:
+    """Whether slow attempts of a cluster may have another beside them."""
+    return own.policy == "adaptive" and own.hedging.enabled
 
 
 def _flagged(common: Any) -> Cause | None:

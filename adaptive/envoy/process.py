@@ -225,7 +225,10 @@ async def ask(path: str, method: str, target: str) -> tuple[int, bytes]:
     head, _, body = answer.partition(b"\r\n\r\n")
     if b"transfer-encoding: chunked" in head.lower():
         body = b"".join(_chunks(body))
-    return int(head.split(b" ", 2)[1]), body
+    words = head.split(b" ", 2)
+    if len(words) < 2:
+        raise ValueError("it ended without an answer")
+    return int(words[1]), body
 
 
 def _chunks(body: bytes) -> Iterator[bytes]:

@@ -33,6 +33,11 @@ def unsaid(config: Config) -> Iterator[Fault]:
             yield Fault((*path, "random_picks"), "Envoy makes the picks, and cannot be told to make some at random")
         if "idle" in cluster.limits.model_fields_set and cluster.limits.idle != cluster.limits.connections:
             yield Fault((*path, "limits", "idle"), "Envoy bounds all connections of a pool, not the idle ones")
+        for key in sorted({"ratio", "minimum"} & cluster.hedging.model_fields_set):
+            yield Fault((*path, "hedging", key), "Envoy counts second copies as retries, so retry_budget bounds both")
+        if cluster.overload.enabled and "overload" in cluster.model_fields_set:
+            text = "requests do not wait for their turn in Envoy: limits.requests bounds them"
+            yield Fault((*path, "overload"), text)
         if cluster.limits.header_bytes > LARGEST_HEAD:
             yield Fault((*path, "limits", "header_bytes"), "Envoy takes heads of responses of 8 MiB at most")
     for index, route in enumerate(config.routes):

@@ -168,6 +168,31 @@ TABLE: tuple[Difference, ...] = (
     ),
 )
 
+# What no request by itself shows: what the brain decides for the fast loop, and what of it Envoy can be told.
+DECISIONS: tuple[Difference, ...] = (
+    Difference(
+        "an endpoint has a limit of attempts in flight of its own, which follows how many it serves at a time",
+        "its limits of one endpoint are of connections, and the same for all of a cluster: this one is not told",
+        (),
+    ),
+    Difference(
+        "what exceeds a cluster's capacity waits for its turn, by the route's priority, or is refused early",
+        "`limits.requests` bounds what is in flight, and what exceeds it is refused; `overload` is an error at `check`",
+        (),
+    ),
+    Difference(
+        "a slow request gets a second copy after a delay that is the endpoint's own, within `hedging.ratio`",
+        "after five typical latencies of its cluster, again and again up to `retries`, within `retry_budget`",
+        (),
+    ),
+    Difference(
+        "every pick looks at failures, silence and capacity as they are at that moment",
+        "it picks the less busy of two by itself; what the brain sees reaches it as states and weights, up to four "
+        "times a second",
+        (),
+    ),
+)
+
 # The same heads once more, behind others and byte by byte, and the sockets of refused clients: that Envoy's parser
 # reads a stream, and that its connections end, is Envoy's own to test.
 NOT_RUN = (
@@ -189,5 +214,6 @@ def of(name: str) -> str:
 
 def table() -> str:
     """The differences as the README shows them."""
-    rows = ["| embedded | Envoy |", "|---|---|", *(f"| {row.embedded} | {row.envoy} |" for row in TABLE)]
+    every = (*TABLE, *DECISIONS)
+    rows = ["| embedded | Envoy |", "|---|---|", *(f"| {row.embedded} | {row.envoy} |" for row in every)]
     return "\n".join(rows) + "\n"

@@ -281,6 +281,9 @@ class Client(Wire):
         sock.settimeout(timeout)
         sock.bind((source, 0))
         sock.connect(("127.0.0.1", port))
+        if sock.getsockname() == sock.getpeername():  # nobody listens, and our own port happened to be that
+            sock.close()
+            raise ConnectionRefusedError(f"connected to itself at port {port}")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(tls.wrap_socket(sock, server_hostname=name) if tls else sock)
 

@@ -27,6 +27,16 @@ CASES = [
         "clusters.all.limits.idle",
         "not the idle",
     ),
+    (
+        {"clusters": {"all": {"endpoints": ["127.0.0.1:1"], "overload": {"goal": "1s"}}}},
+        "clusters.all.overload",
+        "do not wait for their turn",
+    ),
+    (
+        {"clusters": {"all": {"endpoints": ["127.0.0.1:1"], "hedging": {"ratio": 0.01}}}},
+        "clusters.all.hedging.ratio",
+        "retry_budget bounds both",
+    ),
     ({"listen": ["127.0.0.1:0"]}, "listen.0.port", "must be named"),
     ({"listen": ["a.test:80"]}, "listen.0.host", "listens on IP addresses"),
     ({"listen": [{"address": "127.0.0.1:443", "http3": True}]}, "listen.0.http3", "tls is required"),
@@ -49,6 +59,11 @@ def test_it_is_an_error_with_its_place(settings: dict[str, Any], key: str, words
 
 def test_what_can_be_said_is_no_error() -> None:
     assert list(unsaid(parse(yaml.safe_dump(BASE)))) == []
+
+
+def test_what_is_switched_off_need_not_be_said() -> None:
+    off = {"endpoints": ["127.0.0.1:9001"], "overload": False, "hedging": False}
+    assert list(unsaid(parse(yaml.safe_dump({**BASE, "clusters": {"all": off}})))) == []
 
 
 def test_the_file_and_the_line_are_told(tmp_path: Path) -> None:
