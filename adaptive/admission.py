@@ -1,11 +1,12 @@
 """Admission: which requests may enter a cluster while it is overloaded. One of them per cluster and worker.
 
-In calm it only counts. Once the mean latency of what comes back is INFLATED times its calm value, requests in flight
-are held to throughput × seconds: by Little's law that bounds the mean time that they spend at the endpoints, at any
-capacity, without a search for the right number. What exceeds it waits in a bounded queue for as long again, served by
-priority and in turn between clients; what cannot be served in time is refused at once, the lowest priority and the
-client with the most waiting first. A client that hangs up sooner than that is not worth serving later: its patience
-bounds the seconds, so that clients who ask again do not keep the cluster busy with answers that nobody hears.
+In calm it only counts. Once the mean latency of what comes back is INFLATED times its calm value and the load grows,
+requests in flight are held to throughput × seconds: by Little's law that bounds the mean time that they spend at the
+endpoints, at any capacity, without a search for the right number. What exceeds it waits in a bounded queue for as long
+again, served by priority and in turn between clients; what cannot be served in time is refused at once, the lowest
+priority and the client with the most waiting first. A client that hangs up sooner than that is not worth serving later:
+its patience bounds the seconds, so that clients who ask again do not keep the cluster busy with answers that nobody
+hears. A latency that rises and stays, as of a slower network, is no overload.
 
 Pure: `now` is an argument, and what must be refused or begun is handed back.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from math import exp
+from math import exp, sqrt
 from typing import Any
 
 # Mean latency by its calm value from which on requests are held back. Two thirds of the load give 1.0, a fleet of which
@@ -26,6 +27,10 @@ GOAL = 10.0
 # Seconds below which neither that nor a burst's is taken: a mean of a tenth of a second is too short to refuse for, and
 # a fast service's calm value tells the machine's noise from an overload badly.
 GOAL_FLOOR, BURST_FLOOR = 0.1, 1.0
+# A latency that rises and stays is a slower network or heavier work, and whoever holds requests back for it fails what
+# would be served. An overload is a load that grows: over a window of four mean latencies, within these seconds, by more
+# than twice its own spread; or one that is so many times what the goal allows.
+WINDOW, LATENCIES, SPREADS, FAR = (0.5, 1.0), 4.0, 2.0, 3.0
 AT_ENDPOINTS = 0.8  # the part of it spent at the endpoints; the rest is waited here, where the choice is still free
 # Calm means that a request may take while the excess is a burst, which passes by itself: to refuse it would be to fail
 # what could be served. It is one until it has lasted so many seconds, and as long as no more comes than is answered.
@@ -97,6 +102,8 @@ class Admission:
         self._spent = self._gone_spent = 0.0
         self._leaving = self._lasting = 0.0
         self._coming = self._going = 0.0  # requests that come, and answers, a second
+        self._loads: deque[tuple[float, int]] = deque()  # requests here and at the endpoints, at the looks of a window
+        self._calm = now  # when the latency was as usual for the last time
         self._onset = now  # when they were not held for the last time
         self._stood = now  # when we had stood still for the last time
         self._seen = 0
@@ -243,11 +250,25 @@ class Admission:
         if not self.adaptive:
             return
         goal = min(self.given or max(GOAL_FLOOR, GOAL * self.base), WITHIN * self.patience)
-        self.held = self.recent > INFLATED * self.base or self._leaving > LEAVING or self.waiting > 0
+        bound = max(self.least, int(self.rate * goal * AT_ENDPOINTS))
+        self.held = self._leaving > LEAVING or self.waiting > 0 or self._overloaded(now, bound)
         if not self.held:
             self._onset = now
         burst = now - self._onset < LASTS or self._coming <= GROWS * self._going
         whole = min(max(BURST_FLOOR, BURST * self.base), WITHIN * self.patience) if burst and not self.given else goal
         self.wait = whole - goal * AT_ENDPOINTS
-        bound = max(self.least, int(self.rate * goal * AT_ENDPOINTS)) if self.held else self.most
-        self.limit = min(self.most, bound)
+        self.limit = min(self.most, bound) if self.held else self.most
+
+    def _overloaded(self, now: float, bound: int) -> bool:
+        """Whether more comes than is served, by how the load moves; once it was, until the latency is as usual."""
+        load, loads = self.in_flight + self.waiting, self._loads
+        loads.append((now, load))
+        least, most = WINDOW
+        window = min(most, max(least, LATENCIES * self.recent))
+        while loads[0][0] < now - window:
+            loads.popleft()
+        if self.recent <= INFLATED * self.base:
+            self._calm = now
+            return False
+        grows = now - self._calm >= window and load - loads[0][1] > SPREADS * sqrt(load)
+        return self.held or grows or load > FAR * bound

@@ -23,19 +23,32 @@ def calm(admission: Admission, now: float = 0.0, seconds: float = 4.0) -> float:
     return now
 
 
-def overload(admission: Admission, now: float, seconds: float = 1.0) -> float:
-    """Answers come, but each after twenty times the calm latency, and nothing more enters than leaves."""
-    under_way: deque[object] = deque()
-    for _ in range(400):
+def overload(admission: Admission, now: float, seconds: float = 2.0) -> float:
+    """Answers come, but each after twenty times the calm latency, and twice as many enter as leave until the limit."""
+    for _ in range(200):
         admission.enter(now, object())
-        under_way.append(object())
     end = now + seconds
     while now < end:
         now += 0.01
         for _ in range(10):
             admission.left(now, 20 * SERVICE, True)
-        while admission.in_flight < 400 and admission.in_flight < admission.limit:
-            admission.enter(now, object())
+        for _ in range(20):
+            if admission.in_flight < admission.limit:
+                admission.enter(now, object())
+    return now
+
+
+def slower(admission: Admission, now: float, seconds: float = 20.0) -> float:
+    """Everything takes ten times as long from now on, and no more comes than is answered; nobody may be refused."""
+    under_way: deque[float] = deque()
+    end = now + seconds
+    while now < end:
+        for _ in range(7):
+            assert admission.enter(now, object()) == ENTERS
+            under_way.append(now)
+        now += 0.01
+        while under_way and under_way[0] <= now - 10 * SERVICE:
+            admission.left(now, now - under_way.popleft(), True)
     return now
 
 
@@ -48,6 +61,26 @@ def test_in_calm_everybody_enters_whatever_comes_at_once() -> None:
     now = calm(admission)
     assert not admission.held
     assert all(admission.enter(now, object()) == ENTERS for _ in range(2000))
+
+
+def test_a_latency_that_rises_and_stays_is_no_overload() -> None:
+    """A slower network: to hold requests back for it would be to refuse what is served."""
+    admission = made()
+    slower(admission, calm(admission))
+    assert admission.recent > 9 * admission.base > 0.0
+    assert not admission.held
+
+
+def test_a_load_that_is_far_beyond_the_goal_is_held_at_once() -> None:
+    admission = made()
+    now = calm(admission)
+    for _ in range(1500):
+        admission.enter(now, object())
+    for _ in range(12):
+        now += 0.01
+        for _ in range(4):
+            admission.left(now, 20 * SERVICE, True)
+    assert admission.held
 
 
 def test_the_bound_that_is_configured_holds_in_calm_too() -> None:
