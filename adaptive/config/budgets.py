@@ -1,6 +1,7 @@
 """What contradicts itself in how a cluster is protected: priorities, budgets, limits and waits.
 
-Reads plain data before validation, as `checks` does; only what the file says is held against it, never a default.
+Reads plain data before validation, as `checks` does; only what the file says is held against it, never a default. So
+it belongs to the reading of a file: on its way to another process a configuration says all of its defaults.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
-from adaptive.config import budgets
 from adaptive.config.address import is_loopback, long_form, overlap, read_host, write_address
 from adaptive.config.document import Fault, Path
 from adaptive.config.suggest import suggestion
@@ -23,7 +22,6 @@ def faults(data: Any) -> Iterator[Fault]:
         yield from _token(data)
         yield from _service(data)
         yield from _endpoints(data)
-        yield from budgets.faults(data)
         yield from _targets(data)
         yield from _repeated(data, _name, "the name of {}: names must differ")
         yield from _repeated(data, _conditions, "the same conditions as {}, so this route would never be taken")

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from adaptive.config import budgets
 from adaptive.config.document import Document, Fault, Path, read_document
 from adaptive.config.environment import substitute
 from adaptive.config.errors import ConfigError, ConfigErrors
@@ -79,6 +80,7 @@ def _config(
     # What could not be read cannot be valid either: only the cause is told.
     told = {fault.path for fault in faults if not fault.line}
     faults += [fault for fault in found if _find(document.lines, fault.path) not in told]
+    faults += budgets.faults(data)
     if config is not None and look is not None:
         faults += look(config)
     if faults or config is None:
