@@ -6,25 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from adaptive.cli import app
-from adaptive.failure import Failure
+from tests.commands import failure, run
 
 NEZHA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "nezha"
 DAY = NEZHA / "2022-08-22"
 needs_nezha = pytest.mark.skipif(not DAY.is_dir(), reason="../shared/data/nezha is not here")
 HEADER = "trace,start_ns,caller,callee,op,client_us,server_us,ok\n"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def failure(*arguments: object) -> str:
-    error = run(*arguments).exception
-    assert isinstance(error, Failure), error
-    return str(error)
 
 
 @needs_nezha

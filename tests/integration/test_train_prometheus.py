@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from adaptive.cli import app
-from adaptive.failure import Failure
+from tests.commands import failure, run
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
 
 START, STEP, READINGS = 1_767_225_600, 5, 156  # 13 minutes from 2026-01-01T00:00Z
@@ -27,16 +25,6 @@ EDGES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 EACH, ILL_EVERY, ILL_FOR = 100, 16, 8  # attempts between two readings; readings from one fault to the next, and of one
 NAMES = ("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
 _pause = threading.Event()  # never set: waiting for it is a bounded sleep
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def failure(*arguments: object) -> str:
-    error = run(*arguments).exception
-    assert isinstance(error, Failure), error
-    return str(error)
 
 
 def history() -> str:

@@ -11,11 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from adaptive.cli import app
 from adaptive.commands import learning
-from adaptive.failure import Failure
 from adaptive.telemetry.columns import empty
 from adaptive.telemetry.recording import Header
 from models import saved
@@ -25,21 +22,12 @@ from models.store import Store
 from replay.asking import Table
 from replay.recalling import load, pieces, recall
 from replay.trace import Trace, write
+from tests.commands import failure, run
 from tests.unit.models.made import pair, world
 
 ENDPOINTS = {str(slot): ("api", f"10.0.0.{slot + 1}:80") for slot in range(3)}
 FILE, RATE = 100.0, 60  # seconds of one file, attempts a second
 ILL_EVERY, ILL_FOR = 25.0, 12.0  # seconds
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def failure(*arguments: object) -> str:
-    error = run(*arguments).exception
-    assert isinstance(error, Failure), error
-    return str(error)
 
 
 def record(folder: Path, files: int, ill: bool = True) -> Path:
