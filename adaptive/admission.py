@@ -24,14 +24,14 @@ INFLATED = 3.0
 # Calm means that an admitted request may take on average, its wait here included: with a log-normal service of 40 ms
 # (p99 137 ms) that is 0.4 s, and 99 % of all stay under 0.5 s.
 GOAL = 10.0
-# Seconds below which neither that nor a burst's is taken: a mean of a tenth of a second is too short to refuse for, and
+AT_ENDPOINTS = 0.8  # the part of it spent at the endpoints; the rest is waited here, where the choice is still free
+# Seconds below which neither the goal nor a burst's is taken: a mean of a tenth of a second is too short to refuse for, and
 # a fast service's calm value tells the machine's noise from an overload badly.
 GOAL_FLOOR, BURST_FLOOR = 0.1, 1.0
 # A latency that rises and stays is a slower network or heavier work, and whoever holds requests back for it fails what
 # would be served. An overload is a load that grows: over a window of four mean latencies, within these seconds, by more
 # than twice its own spread; or one that is so many times what the goal allows.
 WINDOW, LATENCIES, SPREADS, FAR = (0.5, 1.0), 4.0, 2.0, 3.0
-AT_ENDPOINTS = 0.8  # the part of it spent at the endpoints; the rest is waited here, where the choice is still free
 # Calm means that a request may take while the excess is a burst, which passes by itself: to refuse it would be to fail
 # what could be served. It is one until it has lasted so many seconds, and as long as no more comes than is answered.
 BURST, LASTS = 40.0, 3.0

@@ -71,6 +71,14 @@ INFINITE = float("inf")
 PROBES = 16
 
 
+def _load(lane: Lane, x: float) -> float:
+    """What x attempts at a lane score: how they queue there (`_slope`), and a gate point or two where it is full."""
+    load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
+    if x > lane.full:
+        load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
+    return load
+
+
 class Graded(Lanes):
     """The lanes of one cluster in one worker, with their scores."""
 
@@ -117,10 +125,7 @@ class Graded(Lanes):
         lane.in_flight = n
         if lane.home is self and not lane.limit:
             index = lane.index
-            x = n + lane.heard + 1
-            load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
-            if x > lane.full:
-                load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
+            load = _load(lane, n + lane.heard + 1)
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
         else:
@@ -147,10 +152,7 @@ class Graded(Lanes):
                 self.latencies.add(latency, now)
             if lane.bar == 0.0 and lane.home is self:  # nothing to lift: only the load changed
                 index = lane.index
-                x = n + lane.heard + 1
-                load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
-                if x > lane.full:
-                    load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
+                load = _load(lane, n + lane.heard + 1)
                 self.reads[index] = load
                 self.writes[index] = load
                 return
@@ -184,10 +186,7 @@ class Graded(Lanes):
         for lane in self.lanes:
             lane.heard = lane.others * HEARD
         for index, lane in enumerate(self.ring):
-            x = lane.in_flight + lane.heard + 1
-            load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
-            if x > lane.full:
-                load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
+            load = _load(lane, lane.in_flight + lane.heard + 1)
             self.reads[index] = lane.gate + load
             self.writes[index] = lane.bar + load
 
@@ -318,10 +317,7 @@ class Graded(Lanes):
         lane.gate = gate
         lane.bar = bar
         self._slope(lane)
-        x = in_flight + lane.heard + 1
-        load = x * lane.rise + (lane.flat if x <= lane.broad else x * lane.steep)
-        if x > lane.full:
-            load += POINT if x <= 2.0 * lane.full else 2.0 * POINT
+        load = _load(lane, in_flight + lane.heard + 1)
         self.reads[lane.index] = gate + load
         self.writes[lane.index] = bar + load
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -39,9 +39,9 @@ def run(
     """The command. Raises Failure, typer.BadParameter, and typer.Exit: 1 where Adaptive is worse or nothing could be
     judged, 99 where a threshold is broken.
     """
-    peers = _chosen(peer, dict.fromkeys(PEERS, ""), "--peer", "peer")
-    switches = _chosen(without, dict.fromkeys(arena.SWITCHES, ""), "--without", "switch")
-    _chosen(data_plane, {"embedded": "", "envoy": ""}, "--data-plane", "data plane")
+    peers = _chosen(peer, PEERS, "--peer", "peer")
+    switches = _chosen(without, arena.SWITCHES, "--without", "switch")
+    _chosen(data_plane, ("embedded", "envoy"), "--data-plane", "data plane")
     sides, missing = arena.contenders(peers, switches, data_plane)
     promises = read_thresholds(threshold, [side.name for side in sides])
     ready(file)
@@ -64,7 +64,7 @@ def run(
         raise typer.Exit(1)
 
 
-def _chosen(text: str, known: Mapping[str, str], option: str, what: str) -> list[str]:
+def _chosen(text: str, known: Collection[str], option: str, what: str) -> list[str]:
     """Names that exist, each once. Raises BadParameter."""
     found = list(dict.fromkeys(names(text)))
     for name in found:
@@ -79,7 +79,7 @@ def _scenarios(files: Sequence[Path], chosen: str, seconds: float) -> list[Scena
         own = (arena.own(name) for name in (*arena.NAMES, *arena.APART))
         found = {one.name: one for one in (arena.read(files) if files else own)}
         usual = [name for name in found if files or name in arena.NAMES]
-        wanted = _chosen(chosen, dict.fromkeys(found, ""), "--scenario", "scenario") or usual
+        wanted = _chosen(chosen, found, "--scenario", "scenario") or usual
         made = [found[name] for name in wanted]
         return [checked(arena.stretched(one, seconds)) for one in made] if seconds else made
     except ScenarioError as error:

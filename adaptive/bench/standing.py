@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adaptive.arena.contest import WINDOW, Shown, Watched
+from adaptive.bench.arena import OURS
 from adaptive.types import Health
 from replay.comparison import Part, figured
 from replay.evaluation.figures import QUANTILES
@@ -15,7 +16,6 @@ from replay.report import series, words
 from replay.report.document import Document, Judged, Row, Shares, document
 from replay.sweep.cells import Cell
 
-OURS = "adaptive"
 CALM = frozenset({"calm", "swings"})  # in which nothing is wrong
 EVEN = 0.1  # by which a weight may be off the mean there, and no endpoint may be ejected
 ALLOWANCE = 2  # failed requests by which one scenario may be worse than the best peer: chance
@@ -158,8 +158,9 @@ def worse(shown: Sequence[Shown]) -> list[str]:
 def totals(shown: Sequence[Shown]) -> dict[str, int]:
     """Failed requests by gateway, over the sound scenarios with faults."""
     found: dict[str, int] = {}
+    good = set(sound(shown)) - CALM
     for one in shown:
-        if one.scenario not in CALM and one.scenario in sound(shown):
+        if one.scenario in good:
             found[one.name] = found.get(one.name, 0) + int(one.failed.sum())
     return found
 
