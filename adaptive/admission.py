@@ -25,8 +25,8 @@ INFLATED = 3.0
 # (p99 137 ms) that is 0.4 s, and 99 % of all stay under 0.5 s.
 GOAL = 10.0
 AT_ENDPOINTS = 0.8  # the part of it spent at the endpoints; the rest is waited here, where the choice is still free
-# Seconds below which neither the goal nor a burst's is taken: a mean of a tenth of a second is too short to refuse for, and
-# a fast service's calm value tells the machine's noise from an overload badly.
+# Seconds below which neither the goal nor a burst's is taken: a mean of a tenth of a second is too short to refuse for,
+# and a fast service's calm value tells the machine's noise from an overload badly.
 GOAL_FLOOR, BURST_FLOOR = 0.1, 1.0
 # A latency that rises and stays is a slower network or heavier work, and whoever holds requests back for it fails what
 # would be served. An overload is a load that grows: over a window of four mean latencies, within these seconds, by more

@@ -422,11 +422,9 @@ def test_retries_stop_when_their_budget_is_spent(plane: Gateway) -> None:
     assert 60 <= sum(asked(origins)) <= 75
 
 
-def test_beyond_the_requests_of_a_cluster_one_is_refused_at_once(plane: Gateway) -> None:
-    """Connections are not short here, or where the second request goes would decide what it hears."""
-    host, origins = plane.trio("narrow")
-    busy = threading.Semaphore(0)
-    free = threading.Event()
+def held_back(origins: list[Origin]) -> tuple[threading.Semaphore, threading.Event]:
+    """Origins that answer nothing until they may: released once for each request that has come; set to let them."""
+    busy, free = threading.Semaphore(0), threading.Event()
 
     def script(visit: Visit) -> None:
         while visit.next() is not None:
@@ -436,6 +434,13 @@ def test_beyond_the_requests_of_a_cluster_one_is_refused_at_once(plane: Gateway)
 
     for origin in origins:
         origin.start(script)
+    return busy, free
+
+
+def test_beyond_the_requests_of_a_cluster_one_is_refused_at_once(plane: Gateway) -> None:
+    """Connections are not short here, or where the second request goes would decide what it hears."""
+    host, origins = plane.trio("narrow")
+    busy, free = held_back(origins)
     with plane.client() as first, plane.client() as second:
         first.send(request("/1", host))
         assert busy.acquire(timeout=5)
@@ -450,17 +455,7 @@ def test_beyond_the_requests_of_a_cluster_one_is_refused_at_once(plane: Gateway)
 
 def test_beyond_the_connections_of_every_endpoint_a_request_is_refused_at_once(plane: Gateway) -> None:
     host, origins = plane.trio("tied")
-    busy = threading.Semaphore(0)
-    free = threading.Event()
-
-    def script(visit: Visit) -> None:
-        while visit.next() is not None:
-            busy.release()
-            free.wait(10)
-            visit.send(reply())
-
-    for origin in origins:
-        origin.start(script)
+    busy, free = held_back(origins)
     with ExitStack() as held:
         held.callback(free.set)
         for n in range(3):
