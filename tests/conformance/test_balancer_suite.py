@@ -253,7 +253,7 @@ def test_the_propensity_is_the_probability_of_the_pick(policy: str, case: str, r
 EVENT = st.tuples(st.sampled_from(["pick", "pick", "close", "share", "apply", "wait"]), st.integers(0, 1_000_000))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events=st.lists(EVENT, max_size=120), n=st.sampled_from([1, 2, 5, 20]), name=st.sampled_from(POLICIES))
 def test_any_order_of_events_leaves_the_counts_right(events: list[tuple[str, int]], n: int, name: str) -> None:
     of = cluster(name, n)

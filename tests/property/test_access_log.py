@@ -17,7 +17,7 @@ secret_keys = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(texts, texts, optional, optional, st.integers(0, 2**63), st.floats(0, 1e6)), max_size=6))
 def test_whatever_clients_send_each_request_is_one_line_of_json(
     tmp_path: Path, requests: list[tuple[str, ...]]
@@ -37,7 +37,7 @@ def test_whatever_clients_send_each_request_is_one_line_of_json(
         assert json.loads(line)["bytes_sent"] == request[4]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.booleans(), plain_keys, secret_keys, st.integers(0, 10**9)), max_size=8),
     st.sampled_from(["&", ";"]),
@@ -57,7 +57,7 @@ def test_no_secret_gets_through_and_nothing_else_is_lost(
     assert redact_target(f"/a?{separator.join(parts)}") == f"/a?{separator.join(expected)}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(texts)
 def test_a_path_without_a_query_or_a_url_is_left_as_it_is(text: str) -> None:
     path = "/" + text.replace("?", "").replace("://", "")

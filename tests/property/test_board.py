@@ -33,7 +33,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(snapshots(), min_size=1, max_size=5), st.lists(st.integers(1, 2**40), min_size=5, max_size=5))
 def test_any_sequence_of_snapshots_is_read_back_exactly(published: list[Snapshot], steps: list[int]) -> None:
     board = Board.create(SLOTS, CLUSTERS, 1)
@@ -47,7 +47,7 @@ def test_any_sequence_of_snapshots_is_read_back_exactly(published: list[Snapshot
     board.close()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(snapshots(), st.integers(0, 10**6), st.integers(1, 255))
 def test_a_changed_byte_is_never_taken_for_a_snapshot(snapshot: Snapshot, where: int, flip: int) -> None:
     board = Board.create(SLOTS, CLUSTERS, 1)

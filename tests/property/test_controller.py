@@ -72,7 +72,7 @@ def events(kind: str, what: Any, at: float, generation: int) -> list[Event]:
     return [Reconfigured(at, topology(what, generation=generation, health_checked=True))]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(steps, max_size=14), st.booleans())
 def test_every_order_of_events_keeps_the_invariants(story: list[tuple[str, Any]], model: bool) -> None:
     current = topology(SLOTS, health_checked=True)

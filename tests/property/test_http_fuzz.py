@@ -38,7 +38,7 @@ from tests.conformance.dataplane.wire import (
 )
 
 # A second or two for each test: what is looked for are coincidences of two or three rare lines.
-BOUND = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BOUND = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 FIRST = [
     b"GET / HTTP/1.1",

@@ -71,4 +71,4 @@ class RingAgainstADeque(RuleBasedStateMachine):
 
 
 TestRing = RingAgainstADeque.TestCase
-TestRing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRing.settings = settings(max_examples=60, stateful_step_count=30)

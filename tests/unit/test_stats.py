@@ -175,7 +175,7 @@ def test_a_pause_longer_than_every_window_empties_them() -> None:
     assert not s.bins.any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 40), st.booleans(), st.floats(0, 2)), max_size=60))
 def test_the_running_sums_are_those_of_the_buckets(batch: list[tuple[int, float, bool, float]]) -> None:
     s = stats()

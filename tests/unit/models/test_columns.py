@@ -11,7 +11,7 @@ from models.columns import Peers
 numbers = st.one_of(st.just(float("nan")), st.floats(-10, 10))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(-1, 3), numbers), min_size=1, max_size=24))
 def test_medians_are_those_of_numpy(column: list[tuple[int, float]]) -> None:
     cluster = np.array([c for c, _ in column], dtype=np.int64)

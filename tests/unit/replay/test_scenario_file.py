@@ -286,13 +286,13 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(scenarios())
 def test_a_scenario_written_and_read_again_is_the_same(scenario: Scenario) -> None:
     assert of(json.loads(json.dumps(to_json(scenario))), "x") == scenario
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
