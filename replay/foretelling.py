@@ -100,29 +100,69 @@ def _figure(value: float, drawn: Floats) -> Figure:
 
 
 def threshold(episodes: Sequence[Episode]) -> float:
-    """The lowest score of the long horizon at which PRECISION of its rows breach; above 1 where none is."""
+    """The lowest score of the long horizon from which on PRECISION of the rows breach; above 1 where none is."""
     label = np.concatenate([e.asked.ahead for e in episodes])
     said = np.concatenate([e.asked.said[:, 1] for e in episodes])
     known = ~np.isnan(label) & ~np.isnan(said)
     order = np.argsort(-said[known])
+    ranked = said[known][order]
     precision = np.cumsum(label[known][order]) / np.arange(1, known.sum() + 1)
-    good = np.flatnonzero(precision >= PRECISION)
-    return float(said[known][order][good[-1]]) if len(good) else 2.0
+    last = np.append(np.diff(ranked) != 0, True)  # rows of one score are in, or out, together
+    good = np.flatnonzero((precision >= PRECISION) & last)
+    return float(ranked[good[-1]]) if len(good) else 2.0
 
 
 class Foreseen(NamedTuple):
-    """Of the episodes' ill endpoints that breached: how many were foreseen LEAD seconds before, and how precisely."""
+    """Of the episodes' ill endpoints that breached: which were foreseen LEAD seconds before, and how precisely."""
 
-    breached: int
-    possible: int  # of those, which had been ill for LEAD + 5 seconds
-    foreseen: Figure
-    of_possible: float
-    precision: float
+    kinds: list[str]  # one an endpoint
+    hits: list[bool]
+    could: list[bool]  # it had been ill for LEAD + 5 seconds
+    right: int  # forecasts that came true
+    said: int  # forecasts
+
+    def share(self, rng: np.random.Generator) -> Figure:
+        """Of all of them."""
+        hits = np.array(self.hits, dtype=np.float64)
+        if not len(hits):
+            return Figure(math.nan, math.nan, math.nan)
+        return _figure(float(hits.mean()), hits[rng.integers(0, len(hits), (DRAWS, len(hits)))].mean(axis=1))
+
+    def of_possible(self) -> tuple[int, int]:
+        """Foreseen, and how many, of those that could be."""
+        return sum(h for h, c in zip(self.hits, self.could, strict=True) if c), sum(self.could)
+
+    def by_kind(self) -> dict[str, tuple[int, int]]:
+        """The same of all of them, by kind of fault."""
+        found: dict[str, tuple[int, int]] = {}
+        for kind, hit in zip(self.kinds, self.hits, strict=True):
+            seen, count = found.get(kind, (0, 0))
+            found[kind] = seen + hit, count + 1
+        return found
+
+    @property
+    def precision(self) -> float:
+        """Of its forecasts, over all fleets."""
+        return self.right / self.said if self.said else math.nan
 
 
-def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode], rng: np.random.Generator) -> Foreseen:
+def halves(episodes: Sequence[Episode]) -> tuple[list[Episode], list[Episode]]:
+    """Two halves, alike in kinds and in who balances: who does alternates with the seed, so that seeds go by twos."""
+    parts = [[e for e in episodes if e.seed // 2 % 2 == part] for part in (0, 1)]
+    return parts[0], parts[1]
+
+
+def crossed(episodes: Sequence[Episode]) -> Foreseen:
+    """Each half by the threshold that the other one sets."""
+    one, other = halves(episodes)
+    a, b = foreseen(one, other), foreseen(other, one)
+    return Foreseen(a.kinds + b.kinds, a.hits + b.hits, a.could + b.could, a.right + b.right, a.said + b.said)
+
+
+def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode]) -> Foreseen:
     """The threshold is taken from `tuning`; precision and share from `episodes`."""
     level = threshold(tuning)
+    kinds: list[str] = []
     hits: list[bool] = []
     could: list[bool] = []
     right = said_all = 0
@@ -135,14 +175,10 @@ def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode], rng: np.ran
             breach = e.asked.at[mine & (e.asked.soon == 1)]
             if trouble.kind in FORECASTABLE and len(breach):
                 ahead = mine & sure & (e.asked.at <= breach[0] + 1.0 - LEAD)
+                kinds.append(trouble.kind)
                 hits.append(int(ahead.sum()) >= LOOKS)
-                could.append(breach[0] - trouble.start >= LEAD + 5.0)
-    share = np.array(hits, dtype=np.float64)
-    drawn = np.array([share[rng.integers(0, len(share), len(share))].mean() for _ in range(DRAWS)]) if hits else share
-    figure = _figure(float(share.mean()), drawn) if hits else Figure(math.nan, math.nan, math.nan)
-    possible = [h for h, c in zip(hits, could, strict=True) if c]
-    rate = sum(possible) / len(possible) if possible else math.nan
-    return Foreseen(len(hits), len(possible), figure, rate, right / said_all if said_all else math.nan)
+                could.append(bool(breach[0] - trouble.start >= LEAD + 5.0))
+    return Foreseen(kinds, hits, could, right, said_all)
 
 
 def calibration_error(episodes: Sequence[Episode], horizon: str, bins: int = 10) -> float:

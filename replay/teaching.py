@@ -51,9 +51,12 @@ def teach(found: Sequence[Episode], seed: int = 0) -> Pair:
     return Pair(soon, fit(episodes.rows(found, "ahead"), AHEAD, seed + 1))
 
 
-def keep(pair: Pair, found: Sequence[Episode], folder: Path, seed: int, command: str, at: float) -> str:
-    """Writes the pair into `folder`; its id. `at` is wall-clock time. Raises StoreError."""
+def keep(
+    pair: Pair, found: Sequence[Episode], folder: Path, seed: int, command: str, at: float, commit: str = ""
+) -> str:
+    """Writes the pair into `folder`; its id. `at` is wall-clock time, `commit` that of the code. Raises StoreError."""
     arrays, meta = to_arrays(pair)
+    meta["commit"] = commit
     data = hashlib.sha256()
     for episode in found:
         for column in (episode.asked.features, episode.asked.soon, episode.asked.ahead):

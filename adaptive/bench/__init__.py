@@ -9,7 +9,7 @@
 - `fidelity`: simulation against life; `foretold`: predictions from a recording against what then came; `likeness`: how
   like two accounts of the same traffic are.
 - `causalsim`: the public benchmark of counterfactual replay.
-- `prediction`: how well the shipped model foresees failures.
+- `prediction`: how well the shipped model foresees failures; `checkout`: of which commit what is trained here comes.
 - `simulator`: simulated requests a second of one core, beside SimPy.
 - `origin`: an instance behind the gateway, as a process of its own, with faults on demand.
 - `load`: clients, closed loop and open loop.

@@ -228,18 +228,21 @@ def teach(
     fleets: Annotated[int, typer.Option(min=4, help="Of each forecastable kind; others in proportion.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="The first of the seeds.")] = 0,
     jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core. The same comes out.")] = 1,
+    dirty: Annotated[bool, typer.Option("--dirty", help="From a changed checkout too; the manifest says so.")] = False,
 ) -> None:
     """Train the model that ships, on simulated fleets alone, and write it as a version of the store's form."""
     from adaptive import clock
+    from adaptive.bench.checkout import commit
     from models.fitting import NotFitted
     from models.saved import StoreError
     from replay import teaching
 
+    made_from = commit(dirty)
     try:
         found = teaching.gather(fleets, seed, lambda line: typer.echo(line, err=True), jobs)
         pair = teaching.teach(found, seed)
         command = f"adaptive bench teach FOLDER --fleets {fleets} --seed {seed}"
-        _say(teaching.keep(pair, found, folder, seed, command, clock.wall()))
+        _say(teaching.keep(pair, found, folder, seed, command, clock.wall(), made_from))
     except (NotFitted, StoreError) as error:
         raise Failure(str(error)) from None
 

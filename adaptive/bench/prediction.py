@@ -61,14 +61,13 @@ def table(found: list[Any], seed: int) -> Iterator[str]:
         everything = foretelling.precisions(found, horizon, rng)
         yield f"  all fleets: PR-AUC {everything['model']}, above the best rule {everything['above']}"
         yield f"  calibration error, all fleets: {foretelling.calibration_error(found, horizon):.4f}"
-    halves = found[::2], found[1::2]
-    for tuning, tested in (halves, halves[::-1]):
-        seen = foretelling.foreseen(tuning, tested, rng)
-        yield (
-            f"foreseen 10 s ahead at precision {seen.precision:.2f} (threshold from the other half of the fleets): "
-            f"{seen.foreseen} of {seen.breached} breaches; {seen.of_possible:.2f} of the {seen.possible} that took "
-            "15 s or longer to come"
-        )
+    seen = foretelling.crossed(found)
+    count, possible = seen.of_possible()
+    yield (
+        f"foreseen 10 s ahead at precision {seen.precision:.2f} (threshold from the other half of the fleets): "
+        f"{seen.share(rng)} of {len(seen.hits)} breaches; {count} of the {possible} that took 15 s or longer to come"
+    )
+    yield "  by kind: " + ", ".join(f"{kind} {a} of {b}" for kind, (a, b) in seen.by_kind().items())
     for kind, (ratio, seen_count, count) in foretelling.delays(found).items():
         yield f"{kind}: median delay {ratio:.2f} Lorden bounds, {seen_count} of {count} detected"
     hours = sum(e.hours for e in found)
