@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_serializer, field_validator, model_validator
 
 from adaptive.config.address import Addressed, Host, Network, long_form
-from adaptive.config.base import Filename, Flag, Part, Port, Positive, Whole, one_or_many
+from adaptive.config.base import Filename, Flag, HeaderName, Part, Port, Positive, Whole, one_or_many
 from adaptive.config.units import Duration, PositiveDuration, Size, at_least
 
 
@@ -109,10 +109,22 @@ class Timeouts(Part):
     drain: Duration = 30.0  # after SIGTERM, for what is in flight
 
 
+def _for_deadlines(name: str) -> str:
+    if not name.startswith("x-") or name == "x-request-id" or name.startswith("x-forwarded-"):
+        raise ValueError(f"{name} may mean something else: name a header of its own, as x-envoy-expected-rq-timeout-ms")
+    return name
+
+
+Deadline = Annotated[HeaderName, AfterValidator(_for_deadlines)]
+
+
 class Server(Part):
     """Behaviour towards all clients of all listeners."""
 
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     trusted: tuple[Network, ...] = ()  # X-Forwarded-* of peers in these networks is believed
+    # The request header that tells endpoints how many milliseconds are left for their answer; none unless named. What
+    # a trusted peer says by it shortens the route's time-out. Between Envoys it is x-envoy-expected-rq-timeout-ms.
+    deadline_header: Deadline | None = None
     via: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = "adaptive"  # our name in Via; "": no such header

@@ -16,7 +16,7 @@ from adaptive.gateway.access import log_exchange
 from adaptive.gateway.attempt import Attempt
 from adaptive.gateway.chunks import LAST_CHUNK, chunk, last_chunk
 from adaptive.gateway.head import CHUNKED, IDEMPOTENT, RequestHead
-from adaptive.gateway.problem import problem
+from adaptive.gateway.problem import DETAILS, problem
 from adaptive.gateway.reply import ReplyHead
 from adaptive.telemetry import counters
 from adaptive.types import Cause, Mark
@@ -43,7 +43,7 @@ class Exchange:
         "answered", "attempt", "attempts", "block", "body_done", "body_ended", "bytes_down", "bytes_up", "client",
         "cluster", "deadline", "done", "ended", "flag", "framed", "free", "fresh", "hedge", "keep", "kept",
         "kept_bytes", "method", "number", "plane", "queue", "rechunk", "repeatable", "replayable", "request_id",
-        "responded", "route", "route_index", "started", "status", "target", "tried", "tunnelled",
+        "responded", "route", "route_index", "started", "status", "target", "timeout", "tried", "tunnelled",
     )  # fmt: skip
 
     route: Route
@@ -75,7 +75,7 @@ class Exchange:
         self.route_index = 0xFFFF
         self.status = 0
         self.flag = "-"
-        self.deadline = math.inf
+        self.deadline = self.timeout = math.inf  # when it must be answered, and how long after its end
         self.answered = 0.0
         self.body_ended = now
         self.ended: set[bool]  # of a tunnel: which sides will send no more
@@ -93,8 +93,9 @@ class Exchange:
         self.route = route
         self.route_index = route.index
         cluster = plane.clusters[route.cluster]
+        self.timeout = patience.allowed(self) if plane.deadline_header else route.timeout
         if self.body_done:
-            self.deadline = now + route.timeout
+            self.deadline = now + self.timeout
         admission = cluster.admission
         entrance = admission.enter(now, self, self.client.peer, route.rank)
         if entrance == ENTERS:
@@ -146,7 +147,7 @@ class Exchange:
         """The request's body is complete."""
         self.body_done = True
         self.body_ended = now
-        self.deadline = now + self.route.timeout
+        self.deadline = now + self.timeout
         attempt = self.attempt
         if self.framed:
             data = last_chunk(trailers)
@@ -263,7 +264,7 @@ class Exchange:
             self.try_once(now)
         else:
             flag = self.flag if self.flag != "-" else classify.flag(cause)
-            self.refuse(classify.answer(cause), _DETAILS.get(cause, "the endpoint failed"), flag, None)
+            self.refuse(classify.answer(cause), DETAILS.get(cause, "the endpoint failed"), flag, None)
 
     def _other_goes_on(self, attempt: Attempt) -> bool:
         """One of two attempts came to nothing: whether the other is still under way, which is the only one now."""
@@ -385,16 +386,3 @@ class Exchange:
             self.hedge.reusable = False
             self.hedge.close(_CANCELLED, 0, now)
         self.attempt = self.hedge = None
-
-
-_DETAILS: dict[Cause, str] = {
-    Cause.CONNECT_REFUSED: "the endpoint refused the connection",
-    Cause.CONNECT_TIMEOUT: "the endpoint did not accept a connection in time",
-    Cause.CONNECT_FAILED: "the endpoint could not be reached",
-    Cause.RESET_IDLE: "the endpoint closed a connection that was kept open",
-    Cause.RESET: "the endpoint closed the connection without an answer",
-    Cause.TIMEOUT_ATTEMPT: "the endpoint did not answer in time",
-    Cause.TIMEOUT_ROUTE: "the request was not answered in time",
-    Cause.PROTOCOL_ERROR: "the endpoint's answer was not HTTP",
-    Cause.OVERFLOW: "no connection to an endpoint can be had within the limits",
-}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptive import clock
+from adaptive.gateway import patience
 from adaptive.gateway.fields import changed
 from adaptive.gateway.head import CHUNKED, Block
 from adaptive.gateway.reply import ReplyHead
@@ -29,14 +31,16 @@ def request_head(exchange: Exchange) -> bytes:
     if client.memo_block is not block or client.memo_route is not route:
         client.memo_block, client.memo_route = block, route
         client.memo_lines = _request_lines(block, route, client)
-    return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (
-        exchange.method, exchange.target, client.memo_lines, exchange.request_id,
+    told = patience.told(exchange, clock.monotonic()) if client.plane.deadline_header else b""
+    return b"%b %b HTTP/1.1\r\n%b%bx-request-id: %b\r\n\r\n" % (
+        exchange.method, exchange.target, client.memo_lines, told, exchange.request_id,
     )  # fmt: skip
 
 
 def _request_lines(block: Block, route: Route, client: ClientConnection) -> bytes:
-    if route.request_set or route.request_remove:
-        kept = changed(block.kept, route.request_remove, route.request_set)
+    deadline = client.plane.deadline_header
+    if route.request_set or route.request_remove or deadline:
+        kept = changed(block.kept, route.request_remove | {deadline}, route.request_set)
     else:
         kept = [field[2] for field in block.kept]
     host = block.host or client.local

@@ -1,7 +1,11 @@
-"""How long an attempt is waited for, until another goes out beside it and until it is given up; and what it costs."""
+"""How long an attempt is waited for, until another goes out beside it and until it is given up; what
+it costs, and what the next hop is told of it.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 
 from adaptive.telemetry import counters
@@ -12,6 +16,23 @@ if TYPE_CHECKING:
     from adaptive.gateway.exchange import Exchange
 
 _HEDGE, _OVERFLOW, _RESET_IDLE = int(Mark.HEDGE), int(Cause.OVERFLOW), int(Cause.RESET_IDLE)
+
+_MILLISECONDS = re.compile(rb"[1-9][0-9]{0,8}")
+
+
+def allowed(exchange: Exchange) -> float:
+    """Seconds that a request may take from its end on: its route's time-out, or less where a trusted peer said so."""
+    timeout = exchange.route.timeout
+    said = exchange.block.values.get(exchange.plane.deadline_header, b"") if exchange.client.trusted else b""
+    return min(timeout, int(said) / 1000) if _MILLISECONDS.fullmatch(said) else timeout
+
+
+def told(exchange: Exchange, now: float) -> bytes:
+    """The line that tells an endpoint how long its answer may take; none where it may take for ever."""
+    left = exchange.deadline - now if exchange.body_done else exchange.timeout
+    if math.isinf(left):
+        return b""
+    return b"%b: %d\r\n" % (exchange.plane.deadline_header, max(1, round(left * 1000)))
 
 
 def plan(attempt: Attempt) -> None:

@@ -106,6 +106,7 @@ class Plane:
         self.write_timeout = timeouts.write
         self.via = config.server.via.encode("ascii")
         self.via_line = b"via: 1.1 %b\r\n" % self.via if self.via else b""
+        self.deadline_header = (config.server.deadline_header or "").encode("ascii")
         self._networks = [ipaddress.ip_network(network) for network in config.server.trusted]
         self._trust.clear()
         self._announced.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from adaptive.types import Cause
+
 REASONS = {
     400: b"Bad Request",
     404: b"Not Found",
@@ -19,6 +21,18 @@ REASONS = {
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
+}
+# Of what became of the last attempt.
+DETAILS: dict[Cause, str] = {
+    Cause.CONNECT_REFUSED: "the endpoint refused the connection",
+    Cause.CONNECT_TIMEOUT: "the endpoint did not accept a connection in time",
+    Cause.CONNECT_FAILED: "the endpoint could not be reached",
+    Cause.RESET_IDLE: "the endpoint closed a connection that was kept open",
+    Cause.RESET: "the endpoint closed the connection without an answer",
+    Cause.TIMEOUT_ATTEMPT: "the endpoint did not answer in time",
+    Cause.TIMEOUT_ROUTE: "the request was not answered in time",
+    Cause.PROTOCOL_ERROR: "the endpoint's answer was not HTTP",
+    Cause.OVERFLOW: "no connection to an endpoint can be had within the limits",
 }
 # Seconds after which a refused client may try again: long enough for an ejected endpoint's canary to have been heard.
 RETRY_AFTER = 1

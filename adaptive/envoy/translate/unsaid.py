@@ -19,6 +19,9 @@ def unsaid(config: Config) -> Iterator[Fault]:
     """Every such thing, with its place in the configuration."""
     yield from _listeners(config)
     yield from _limits(config)
+    if config.server.deadline_header:
+        text = "Envoy tells deadlines in its own header only, and believes any client's or none's"
+        yield Fault(("server", "deadline_header"), text)
     for name, cluster in config.clusters.items():
         path = ("clusters", name)
         for index, endpoint in enumerate(cluster.endpoints):
