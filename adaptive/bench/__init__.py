@@ -10,6 +10,7 @@
   like two accounts of the same traffic are.
 - `causalsim`: the public benchmark of counterfactual replay.
 - `prediction`: how well the shipped model foresees failures; `checkout`: of which commit what is trained here comes.
+- `acting`: whether acting on predictions spoils them.
 - `simulator`: simulated requests a second of one core, beside SimPy.
 - `origin`: an instance behind the gateway, as a process of its own, with faults on demand.
 - `load`: clients, closed loop and open loop.

@@ -223,6 +223,25 @@ def prediction(
 
 
 @app.command()
+def acting(
+    hours: Annotated[float, typer.Option(min=0.1, help="Of simulated time in which the model acts.")] = 24.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Trainings, at equal distances.")] = 8,
+    scored: Annotated[int, typer.Option(min=1, help="Fleets of each kind that both models are scored on.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="The first of the seeds.")] = 0,
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core. The same comes out.")] = 1,
+) -> None:
+    """Whether acting on predictions, and learning from what is left to see, spoils them."""
+    from adaptive.bench import acting as bench
+    from models.fitting import NotFitted
+
+    try:
+        for line in bench.measure(hours, rounds, scored, seed, jobs, _aside):
+            _say(line)
+    except NotFitted as error:
+        raise Failure(f"so few fleets cannot teach: {error}") from None
+
+
+@app.command()
 def teach(
     folder: Annotated[Path, typer.Argument(help="Where the version is written.", metavar="FOLDER")],
     fleets: Annotated[int, typer.Option(min=4, help="Of each forecastable kind; others in proportion.")] = 12,

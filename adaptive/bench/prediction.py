@@ -91,7 +91,7 @@ def false_moves(fleets: int, seed: int, say: Callable[[str], None]) -> Iterator[
         for kind in CALM:
             for k in range(fleets):
                 at = HELD_OUT + seed + k
-                scenario = _large(fleet(kind, at, held_out=True, n=LARGE))
+                scenario = thinned(fleet(kind, at, held_out=True, n=LARGE), 8.0)
                 e = run(kind, at, acting=True, scenario=scenario, settings=Settings(seed=at, enabled=enabled))
                 hours, requests = hours + e.hours, requests + e.requests
                 lowered += sum(m.before == Health.HEALTHY and m.after > Health.HEALTHY for m in e.moved)
@@ -106,9 +106,9 @@ def false_moves(fleets: int, seed: int, say: Callable[[str], None]) -> Iterator[
         )
 
 
-def _large(scenario: Any) -> Any:
-    """At a quarter of the load at most: so many endpoints at the full one cost minutes."""
-    rates = tuple((at, min(rate, 8.0 * LARGE)) for at, rate in scenario.load.rates)
+def thinned(scenario: Any, most: float) -> Any:
+    """With at most so many requests a second and endpoint: many endpoints at the full load cost minutes."""
+    rates = tuple((at, min(rate, most * len(scenario.instances))) for at, rate in scenario.load.rates)
     return dataclasses.replace(scenario, load=dataclasses.replace(scenario.load, rates=rates))
 
 
