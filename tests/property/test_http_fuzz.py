@@ -186,7 +186,7 @@ def judged(reader: HeadReader, data: bytes) -> tuple[Any, ...]:
 def passed_on(head: RequestHead) -> bytes:
     """The head as it would go to an endpoint."""
     method, target, block = head
-    plane = SimpleNamespace(via=b"adaptive")
+    plane = SimpleNamespace(via=b"adaptive", deadline_header=b"")
     connection = SimpleNamespace(
         memo_block=None, memo_route=None, memo_lines=b"", plane=plane, trusted=False, peer=b"127.0.0.1", scheme=b"http",
         local=b"127.0.0.1:80",
