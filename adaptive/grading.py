@@ -177,7 +177,9 @@ class Graded(Lanes):
     def _moved(self, lane: Lane, now: float) -> None:
         """Grades a lane at once, wherever it stands now."""
         home = lane.home
-        if isinstance(home, Graded):
+        if home is self:
+            self._grade(lane, now)
+        elif isinstance(home, Graded):
             home._grade(lane, now)
 
     def share(self, others: Sequence[int]) -> None:
@@ -220,8 +222,10 @@ class Graded(Lanes):
         self.reads = [0.0] * len(self.ring)
         self.writes = [0.0] * len(self.ring)
         self.probes = []
+        self._widened = True
         for lane in self.ring:
             self._grade(lane, now)
+        self._widened = False
         self._weigh_tiers()
 
     def _refresh(self, now: float) -> None:
@@ -275,22 +279,22 @@ class Graded(Lanes):
 
     def _grade(self, lane: Lane, now: float) -> None:
         """Gates, doubt and slowness of one lane, and its scores."""
-        health = self.health(lane, now)
-        gate = 0.0 if health == HEALTHY else POINT if health == DEGRADED else LAST
+        gate = 0.0
+        if lane.health != HEALTHY:
+            health = self.health(lane, now)
+            gate = 0.0 if health == HEALTHY else POINT if health == DEGRADED else LAST
         in_flight = lane.in_flight
         typical = self.typical
-        doubt = 0.0
-        if in_flight:
+        bar = 0.0
+        if in_flight and self.stall_gate:
             oldest = next(iter(lane.outstanding.values()))
-            if in_flight > 1 and self.stall_gate:
-                silent = now - max(lane.answered, oldest, self.woke)
-                if silent > (max(STALL_FLOOR, STALL_GAPS * typical / in_flight) if typical else STALL_UNKNOWN):
-                    gate += POINT
-            if typical and self.stall_gate:
-                doubt = self._doubt(lane, now, oldest)
+            if in_flight > 1 and self._silent(lane, now, oldest):
+                gate += POINT
+            if typical:
+                bar = self._doubt(lane, now, oldest)
         if 0 < lane.limit <= in_flight + lane.others:
             gate += POINT
-        bar = gate + doubt
+        bar += gate
         if lane.failures.value > 0.0:
             failed = lane.failures.get(now)
             if failed < 0.01:
@@ -302,21 +306,22 @@ class Graded(Lanes):
                 if failed > FAILED_REPEATABLE:
                     gate += POINT + often
         slowness = 1.0
+        servers = lane.servers
         if typical:
             latency = lane.latency
             mass = latency.weight(now)
             if mass > 0.0:
                 mean = latency.total / latency.mass
                 slowness = (mean * mass + typical * PRIOR) / ((mass + PRIOR) * typical)
-                service = lane.servers.service
+                service = servers.service
                 if self.service and service and slowness < SLOWEST:
                     slowness = service / self.service  # what it takes alone, its queue left out
                 slowness = 1.0 if slowness < ORDINARY else min(slowness, SLOWEST)
-        lane.slowness = slowness
-        lane.step = slowness * FULL_WEIGHT / lane.weight
-        lane.gate = gate
-        lane.bar = bar
-        self._slope(lane)
+        lane.gate, lane.bar, lane.slowness = gate, bar, slowness
+        step = slowness * FULL_WEIGHT / lane.weight
+        if step != lane.step or servers.count != lane.width or self._widened:
+            lane.step, lane.width = step, servers.count
+            self._slope(lane)
         load = _load(lane, in_flight + lane.heard + 1)
         self.reads[lane.index] = gate + load
         self.writes[lane.index] = bar + load
@@ -325,7 +330,7 @@ class Graded(Lanes):
         """How the load of a lane grows with its attempts: up to as many as it serves at a time hardly, then as they
         queue. In units of attempts at a lane of the common width; plain attempts where its width is not known.
         """
-        step, width = lane.step, lane.servers.count or self.width
+        step, width = lane.step, lane.width or self.width
         lane.full = FULL * max(width, NARROW) if width else INFINITE
         if width and self.width:
             if ALIKE * self.width <= width and width * ALIKE <= self.width:
@@ -334,6 +339,15 @@ class Graded(Lanes):
             lane.rise, lane.flat, lane.steep, lane.broad = COUNTED * step, scale, scale / width, width
         else:
             lane.rise, lane.flat, lane.steep, lane.broad = step, 0.0, 0.0, INFINITE
+
+    def _silent(self, lane: Lane, now: float, oldest: float) -> bool:
+        """Whether a lane with several attempts in flight has been silent for so long that it is stalled."""
+        since = oldest if oldest > lane.answered else lane.answered
+        silent = now - (since if since > self.woke else self.woke)
+        typical = self.typical
+        if not typical:
+            return silent > STALL_UNKNOWN
+        return silent > STALL_FLOOR and silent > STALL_GAPS * typical / lane.in_flight
 
     def _doubt(self, lane: Lane, now: float, oldest: float) -> float:
         """What the silence of the outstanding attempts counts for an unrepeatable request, in score units."""
@@ -344,12 +358,13 @@ class Graded(Lanes):
         for sent_at in reversed(lane.outstanding.values()):
             if sent_at <= frontier:
                 break
-            waited += now - max(sent_at, woke)
+            waited += now - (sent_at if sent_at > woke else woke)
         doubt = waited / typical
-        age = now - max(oldest, woke)
+        age = now - (oldest if oldest > woke else woke)
         if doubt > DOUBT_GATE or (age > OLDEST_GATE * typical and age > self.tail):
             return POINT
-        return min(DOUBT_MOST, int(doubt * DOUBT_GRAIN) * DOUBT_LOAD) * FULL_WEIGHT / lane.weight
+        load = int(doubt * DOUBT_GRAIN) * DOUBT_LOAD
+        return (load if load < DOUBT_MOST else DOUBT_MOST) * FULL_WEIGHT / lane.weight
 
     def _weigh_tiers(self) -> None:
         """Shares of the priorities, by the weight of what is not gated in each."""

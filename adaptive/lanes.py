@@ -69,6 +69,7 @@ class Lane:
         "tier",
         "timeout",
         "weight",
+        "width",
     )  # fmt: skip
 
     def __init__(self, member: Member) -> None:
@@ -92,6 +93,7 @@ class Lane:
         self.rise, self.flat, self.steep, self.broad = 1.0, 0.0, 0.0, float("inf")
         self.full = float("inf")  # attempts in flight from which on it is full
         self.servers = Servers()
+        self.width = 0.0  # the count of servers that `rise` and those after it were worked out with
         self.gate = 0.0  # gate points of a repeatable request, in score units
         self.bar = 0.0  # gate points and doubt of an unrepeatable one, in score units
         self.credit = 0.0  # for weighted round robin

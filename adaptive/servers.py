@@ -23,6 +23,9 @@ CLEAR = 2.0
 # at e**-8 by chance.
 PAUSE = 8.0
 
+_LOGS = [0.0, *(log(c) for c in range(1, MOST + 1))]
+_NEVER = -float("inf")
+
 
 class Servers:
     """The departures of one endpoint. `note` with the attempts in flight until now, at each change of them."""
@@ -59,21 +62,23 @@ class Servers:
         total = sum(answers)
         if total < ENOUGH:
             return
-        seen = max(n for n, x in enumerate(answers) if x >= 0.5)
+        seen = MOST
+        while answers[seen] < 0.5:  # ENOUGH in all, so that one of them is more
+            seen -= 1
         # Sums over the states below a bound, and over those above it, which count as if they were at the bound.
         below = said = 0.0
         above, left = sum(spent), total
-        best, count, service = -float("inf"), 0, 0.0
+        best, count, service = _NEVER, 0, 0.0
         unbounded = 0.0
         for c in range(1, seen + 1):
             above -= spent[c - 1]
             work = below + c * above
-            likelihood = said + left * log(c) - total * log(work) if work > 0.0 else -float("inf")
+            likelihood = said + left * _LOGS[c] - total * log(work) if work > 0.0 else _NEVER
             if likelihood > best:
                 best, count, service = likelihood, c, work / total
             unbounded = likelihood
             below += c * spent[c]
-            said += answers[c] * log(c)
+            said += answers[c] * _LOGS[c]
             left -= answers[c]
         if best - unbounded < CLEAR:
             count = seen
