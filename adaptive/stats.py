@@ -26,6 +26,7 @@ OK, IGNORED, CONNECT, RESET, TIMEOUT, STATUS, LATE, MEASURED, MICROSECONDS, LOG_
 FLIGHT, FLIGHT_SQ, FLIGHT_LOG, LOG_SQ = range(10, 14)
 COLUMNS = 14
 _GROUPS = 6
+_SUMMED = np.arange(COLUMNS - MICROSECONDS)[:, None]
 _SCALE = 1e6
 
 # Latency histogram: 64 bins from 0.5 ms up, each 1.2 times the one before, so that a quantile is within 10 % and the
@@ -34,7 +35,7 @@ BINS = 64
 FIRST_BIN = 0.0005
 BIN_RATIO = 1.2
 EDGES = FIRST_BIN * BIN_RATIO ** np.arange(BINS)  # upper edge of each bin, seconds
-_FIRST_LOG = np.log(FIRST_BIN * _SCALE)
+_FIRST_LOG, _LOG_RATIO = np.log(FIRST_BIN * _SCALE), np.log(BIN_RATIO)
 _PER_SECOND = round(1 / WIDTH)  # the histogram's own buckets are of one second: 64 bins would be much to keep
 _SECONDS = round(WINDOWS[-1])
 _HISTORIES = (round(WINDOWS[1]), _SECONDS)
@@ -104,39 +105,39 @@ class Stats:
             return
         self.rows += len(rows)
         slot = rows["slot"].astype(np.int64)
+        sent_at = rows["sent_at"]
         done = np.fmin(np.fmax(rows["done"], at - WINDOWS[-1] + WIDTH), at)
         cause, status = rows["cause"], rows["status"]
-        response = cause == Cause.RESPONSE
-        group = np.where(response, _STATUSES[np.minimum(status, 1023)], _CAUSES[cause])
-        spent = done - rows["sent_at"]
-        late = spent > LATE_FACTOR * self.typical[slot]
-        late &= self.typical[slot] > 0
-        group[(cause == Cause.TIMEOUT_ROUTE) & ~late & (self.typical[slot] > 0)] = IGNORED
+        group = np.where(cause == Cause.RESPONSE, _STATUSES[np.minimum(status, 1023)], _CAUSES[cause])
+        typical = self.typical[slot]
+        late = (done - sent_at > LATE_FACTOR * typical) & (typical > 0)
+        group[(cause == Cause.TIMEOUT_ROUTE) & ~late & (typical > 0)] = IGNORED
         late &= (rows["marks"] & int(Mark.CENSORED)) != 0
-        latency = rows["first_byte"] - rows["sent_at"]
-        good = group == OK
-        known = good & (latency >= 0)
-        micro = np.zeros(len(rows), dtype=np.int64)
-        micro[known] = np.minimum(latency[known], 3600.0) * _SCALE
-        np.maximum(micro, 1, out=micro)
+        latency = rows["first_byte"] - sent_at
+        known = np.flatnonzero((group == OK) & (latency >= 0))
+        micro = np.maximum((np.minimum(latency[known], 3600.0) * _SCALE).astype(np.int64), 1)
         logs = np.log(micro)
-        bins = np.clip(np.ceil((logs - _FIRST_LOG) / np.log(BIN_RATIO)), 0, BINS - 1).astype(np.int64)
-        flight = np.log1p(rows["in_flight"])
-        sums = np.stack([micro / _SCALE, logs, flight, flight * flight, flight * logs, logs * logs])
+        bins = np.minimum(np.maximum(np.ceil((logs - _FIRST_LOG) / _LOG_RATIO), 0), BINS - 1).astype(np.int64)
+        flight = np.log1p(rows["in_flight"][known])
+        sums = np.array([micro / _SCALE, logs, flight, flight * flight, flight * logs, logs * logs])
         sums = (sums * _SCALE).astype(np.int64)
-        self._count(slot, cause, status, bins, known)
+        measured = slot[known]
+        self._count(slot, cause, status, measured * BINS + bins)
         bucket = (done / WIDTH).astype(np.int64)
         first, last = int(bucket.min()), int(bucket.max())
-        for b in range(first, last + 1):
-            mask = slice(None) if first == last else bucket == b
-            part = known[mask]
-            self._add(b, slot[mask], group[mask], late[mask], part, sums[:, mask][:, part], bins[mask])
+        if first == last:
+            self._add(first, slot, group, late, measured, sums, bins)
+        else:
+            for b in range(first, last + 1):
+                mask = bucket == b
+                part = mask[known]
+                self._add(b, slot[mask], group[mask], late[mask], measured[part], sums[:, part], bins[part])
         self._runs(slot, done, group)
         self._loads(slot, rows)
 
-    def _add(self, b: int, slot: Ints, group: Ints, late: Bools, known: Bools, sums: Ints, bins: Ints) -> None:
-        """Adds rows of one bucket to it, and to the sums of the windows that hold it. `sums` (6, known) are what the
-        columns from MICROSECONDS on add up.
+    def _add(self, b: int, slot: Ints, group: Ints, late: Bools, measured: Ints, sums: Ints, bins: Ints) -> None:
+        """Adds rows of one bucket to it, and to the sums of the windows that hold it. `measured` are the slots of the
+        rows whose latency is known, `sums` (6, measured) what the columns from MICROSECONDS on add up.
         """
         n = self.slots
         if not len(slot):
@@ -145,10 +146,10 @@ class Stats:
         delta[:_GROUPS] = np.bincount(group * n + slot, minlength=_GROUPS * n).reshape(_GROUPS, n)
         if late.any():
             delta[LATE] = np.bincount(slot[late], minlength=n)
-        at = slot[known]
-        delta[MEASURED] = np.bincount(at, minlength=n)
-        for column, values in enumerate(sums, MICROSECONDS):
-            delta[column] = np.bincount(at, weights=values, minlength=n)
+        delta[MEASURED] = np.bincount(measured, minlength=n)
+        place = (measured + n * _SUMMED).reshape(-1)
+        summed = np.bincount(place, weights=sums.reshape(-1), minlength=n * len(sums))
+        delta[MICROSECONDS:] = summed.reshape(len(sums), n)
         self.totals += delta
         age = self.head - b
         self.ring[b % BUCKETS] += delta
@@ -158,28 +159,24 @@ class Stats:
                 self.sums[window] += delta
         second = b // _PER_SECOND
         seconds = self.head // _PER_SECOND - second
-        if seconds < _SECONDS and len(at):
-            where, counts = np.unique(at * BINS + bins[known], return_counts=True)
-            self.bins_ring[second % _SECONDS].reshape(-1)[where] += counts.astype(np.int32)
-            self.bins_filled[second % _SECONDS] += len(at)
+        if seconds < _SECONDS and len(measured):
+            where = measured * BINS + bins
+            np.add.at(self.bins_ring[second % _SECONDS].reshape(-1), where, 1)
+            self.bins_filled[second % _SECONDS] += len(measured)
             for history, span in enumerate(_HISTORIES):
                 if seconds < span:
-                    self.bins[history].reshape(-1)[where] += counts.astype(np.int32)
+                    np.add.at(self.bins[history].reshape(-1), where, 1)
 
-    def _count(self, slot: Ints, cause: Ints, status: Ints, bins: Ints, known: Bools) -> None:
-        """Totals since the start, for metrics."""
+    def _count(self, slot: Ints, cause: Ints, status: Ints, where: Ints) -> None:
+        """Totals since the start, for metrics; `where` are places in the histogram."""
         kinds = len(Cause) + 1
-        for table, column in (
-            (self.causes, slot * kinds + np.minimum(cause, kinds - 1)),
-            (self.statuses, slot * 6 + np.minimum(status // 100, 5)),
-            (self.histogram, slot[known] * BINS + bins[known]),
-        ):
-            where, counts = np.unique(column, return_counts=True)
-            table.reshape(-1)[where] += counts
+        np.add.at(self.causes.reshape(-1), slot * kinds + np.minimum(cause, kinds - 1), 1)
+        np.add.at(self.statuses.reshape(-1), slot * 6 + np.minimum(status // 100, 5), 1)
+        np.add.at(self.histogram.reshape(-1), where, 1)
 
     def _runs(self, slot: Ints, done: Floats, group: Ints) -> None:
         """Failures since the last success, and when things last happened. Several workers' rows come interleaved."""
-        if len(done) > 1 and (np.diff(done) < 0).any():
+        if (done[1:] < done[:-1]).any():
             order = np.argsort(done, kind="stable")
             slot, done, group = slot[order], done[order], group[order]
         good, bad = group == OK, group > IGNORED

@@ -6,6 +6,7 @@ Rows of slots that hold no endpoint are zero or NaN. Windowed columns have shape
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -62,32 +63,19 @@ class Peers:
         self.cluster = cluster
         self.clusters = clusters
         self.members = np.flatnonzero(cluster >= 0)
-        self._of = cluster[self.members]
-        self.sizes = np.bincount(self._of, minlength=clusters)
-        self._stacked: dict[int, Peers] = {}
-
-    def _sorted(self, values: Floats) -> tuple[Floats, Ints, Ints, Ints, Ints]:
-        """Known values in order of cluster and size, their slots and clusters; per cluster, count and start."""
-        known = self.members[~np.isnan(values[self.members])]
-        of = self.cluster[known]
-        order = np.lexsort((values[known], of))
-        counts = np.bincount(of, minlength=self.clusters)
-        starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-        slots = known[order]
-        return values[slots], slots, of[order], counts, starts
+        of = cluster[self.members]
+        self.sizes = np.bincount(of, minlength=clusters)
+        self._groups = [
+            _Alike.of([self.members[of == c] for c in alike], alike) for alike in _alike(self.sizes.tolist())
+        ]
 
     def median(self, values: Floats) -> Floats:
         """Median per cluster of the known values, shape (clusters,); NaN where none is known."""
-        ordered, _, _, counts, starts = self._sorted(values)
-        return _middle(ordered, counts, starts)
-
-    def _several(self, count: int) -> Peers:
-        """These peers, `count` times over."""
-        found = self._stacked.get(count)
-        if found is None:
-            step = np.arange(count)[:, None] * self.clusters
-            cluster = np.where(self.cluster >= 0, self.cluster + step, -1).reshape(-1)
-            found = self._stacked[count] = Peers(cluster, self.clusters * count)
+        found = np.full(self.clusters, np.nan)
+        for group in self._groups:
+            block = group.of_all(values[None])
+            count = np.count_nonzero(~np.isnan(block), axis=-1)
+            found[group.clusters] = _middle(np.sort(block), count[..., None], None)[0, :, 0]
         return found
 
     def others(self, values: Floats) -> Floats:
@@ -96,37 +84,68 @@ class Peers:
         Left out, because in a cluster of two the median of both hides every difference. Values of shape (m, slots) are
         m columns, worked out together at little more than the cost of one.
         """
-        if values.ndim == 2:
-            return self._several(len(values)).others(values.reshape(-1)).reshape(values.shape)
-        found = np.full(len(values), np.nan)
-        ordered, slots, of, counts, starts = self._sorted(values)
-        unknown = self.members[np.isnan(values[self.members])]
-        if len(unknown):
-            found[unknown] = _middle(ordered, counts, starts)[self.cluster[unknown]]
-        rest = counts[of] - 1
-        rank = np.arange(len(slots)) - starts[of]
-        low = np.maximum(rest - 1, 0) // 2
-        high = np.maximum(rest, 0) // 2
-        low += low >= rank  # the place in the whole order, one further on from the endpoint itself
-        high += high >= rank
-        limit = np.maximum(counts[of] - 1, 0)
-        low, high = np.minimum(low, limit) + starts[of], np.minimum(high, limit) + starts[of]
-        found[slots] = np.where(rest > 0, (ordered[low] + ordered[high]) / 2, np.nan) if len(slots) else np.nan
+        if values.ndim == 1:
+            only: Floats = self.others(values[None])[0]
+            return only
+        found = np.full(values.shape, np.nan)
+        for group in self._groups:
+            block = group.of_all(values)
+            there = ~np.isnan(block)
+            rest = np.count_nonzero(there, axis=-1)[..., None] - there
+            middle = _middle(np.sort(block), rest, block)
+            if group.absent is None:
+                found[:, group.slots] = middle
+            else:
+                found[:, group.slots[~group.absent]] = middle[:, ~group.absent]
         return found
+
+
+class _Alike(NamedTuple):
+    """Clusters of like size, so that their values stand in one block: a row a cluster, its slots and room."""
+
+    clusters: list[int]
+    slots: Ints  # (clusters, most)
+    absent: Bools | None  # the same: where there is only room; None where there is none
+
+    @classmethod
+    def of(cls, members: list[Ints], clusters: list[int]) -> _Alike:
+        most = max(len(slots) for slots in members)
+        slots = np.array([np.pad(mine, (0, most - len(mine))) for mine in members])
+        absent = np.array([np.arange(most) >= len(mine) for mine in members])
+        return cls(clusters, slots, absent if absent.any() else None)
+
+    def of_all(self, values: Floats) -> Floats:
+        """Values (m, slots) as (m, clusters, most); NaN where there is only room."""
+        block: Floats = values[:, self.slots]
+        if self.absent is not None:
+            block[:, self.absent] = np.nan
+        return block
+
+
+def _alike(sizes: list[int]) -> list[list[int]]:
+    """Clusters whose sizes are within a factor of four: few groups, and a block at most four times what it holds."""
+    found: dict[int, list[int]] = {}
+    for cluster, size in enumerate(sizes):
+        if size:
+            found.setdefault((size - 1).bit_length() // 2, []).append(cluster)
+    return list(found.values())
+
+
+def _middle(ordered: Floats, rest: Ints, itself: Floats | None) -> Floats:
+    """The median of the first `rest` of each row, NaN last; of a value that is `itself` in the row, of the others."""
+    width = ordered.shape[-1]
+    start = np.arange(0, ordered.size, width).reshape(*ordered.shape[:-1], 1)
+    low, high = start + np.maximum(rest - 1, 0) // 2, start + rest // 2
+    flat = ordered.reshape(-1)
+    if itself is not None:  # what stands before it stays in its place, what stands after it moves up
+        low += itself <= flat.take(low)
+        high += itself <= flat.take(high)
+    found: Floats = (flat.take(low, mode="clip") + flat.take(high, mode="clip")) / 2
+    found[rest == 0] = np.nan
+    return found
 
 
 def known(values: Floats) -> Floats:
     """0 where they are NaN; numpy's own nan_to_num takes ten times as long for a few."""
     found: Floats = np.where(np.isnan(values), 0.0, values)
-    return found
-
-
-def _middle(ordered: Floats, counts: Ints, starts: Ints) -> Floats:
-    """The median of each run of `ordered`."""
-    found = np.full(len(counts), np.nan)
-    some = counts > 0
-    if some.any():
-        low = starts[some] + (counts[some] - 1) // 2
-        high = starts[some] + counts[some] // 2
-        found[some] = (ordered[low] + ordered[high]) / 2
     return found

@@ -23,6 +23,7 @@ SLOWER = (1.2, 1.6, 2.5, 5.0)  # factors on latency that are looked for
 # counted as this part, by choice: `adaptive bench prediction` counts the false alarms that are left.
 INDEPENDENT = 0.35
 MOST = 60.0  # nats at which a sum stops growing: what is certain need not become more so, and must be forgotten in time
+_SHARES, _SHIFTS = np.array(SHARES)[:, None], np.log(np.array(SLOWER))[:, None]
 ALARM_HOURS = 100.0  # instance-hours between false alarms that a threshold promises
 
 
@@ -44,11 +45,10 @@ class Failures:
 
     def add(self, attempts: Floats, failures: Floats, usual: Floats) -> Floats:
         """Takes the attempts since the last call; returns the nats against each endpoint, (slots,)."""
-        p0 = np.clip(usual, LEAST_SHARE, 0.4)
-        p1 = np.array(SHARES)[:, None]
+        p0, p1 = np.minimum(np.maximum(usual, LEAST_SHARE), 0.4), _SHARES
         gain = failures * np.log(p1 / p0) + (attempts - failures) * np.log((1 - p1) / (1 - p0))
         gain = np.where(p1 >= APART * p0, gain, -1.0)
-        self.sums = np.clip(self.sums + np.where(attempts > 0, gain, 0.0), 0.0, MOST)
+        self.sums = np.minimum(np.maximum(self.sums + np.where(attempts > 0, gain, 0.0), 0.0), MOST)
         found: Floats = np.maximum(self.sums.max(axis=0) - math.log(len(SHARES)), 0.0)
         return found
 
@@ -61,9 +61,8 @@ class Slowness:
 
     def add(self, count: Floats, residual: Floats, variance: Floats) -> Floats:
         """Takes `count` latencies of this mean `residual` (NaN: none), each of this variance; returns nats (slots,)."""
-        shift = np.log(np.array(SLOWER))[:, None]
         with np.errstate(invalid="ignore"):
-            gain = INDEPENDENT * count * shift / variance * (residual - shift / 2)
-        self.sums = np.clip(self.sums + known(gain), 0.0, MOST)
+            gain = INDEPENDENT * count * _SHIFTS / variance * (residual - _SHIFTS / 2)
+        self.sums = np.minimum(np.maximum(self.sums + known(gain), 0.0), MOST)
         found: Floats = np.maximum(self.sums.max(axis=0) - math.log(len(SLOWER)), 0.0)
         return found

@@ -77,14 +77,13 @@ _SCALES = np.array([feature.scale for feature in FEATURES])
 
 def build(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
     """Features (slots, COUNT) in scales of the schema. `errors` (slots,) is the objective's share of failures."""
-    raw = np.concatenate([_raw(seen, past, peers, errors), _of_the_past(past)])
-    raw[np.isnan(raw)] = 0.0
-    found: Floats = np.clip(raw.T / _SCALES, -CLIP, CLIP)
+    raw = known(np.array([*_raw(seen, past, peers, errors), *_of_the_past(past)]))
+    found: Floats = np.minimum(np.maximum(raw.T / _SCALES, -CLIP), CLIP)
     found[(seen.attempts[2] < LEAST_ATTEMPTS) | (peers.cluster < 0)] = np.nan
     return found
 
 
-def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
+def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> list[Floats]:
     """The columns before scaling, one row a feature; NaN where unknown."""
     attempts = seen.attempts + PRIOR
     share = (seen.failures + PRIOR * errors) / attempts
@@ -99,7 +98,7 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
         oldest = np.log(np.maximum(known(seen.oldest) / waits, 1.0))
         silence = np.where(seen.in_flight > 0, np.log(np.maximum(seen.silence / waits, 1.0)), 0.0)
         checks = np.log(np.maximum(seen.check_seconds, 1e-4))
-        mine = np.stack(
+        mine = np.array(
             [
                 tried, seen.timeouts[1] / attempts[1], seen.late[1] / attempts[1], *logs, own, slope, tail,
                 np.log1p(seen.in_flight), checks, seen.load, seen.cpu,
@@ -110,30 +109,26 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
     above[:3] = np.where(np.isnan(above[:3]), mine[:3] - errors * np.array([[1.0], [0.0], [0.0]]), above[:3])
     above[3:6] *= pooled
     above[8] *= pooled[1]
-    return np.stack(
-        [
-            *(share - errors), above[0], seen.connect[1] / attempts[1], *above[1:8], past.residual * pooled[1],
-            above[8], oldest, p99, above[9], silence, np.minimum(seen.checks_failed, 4).astype(np.float64),
-            *above[10:], seen.memory, np.exp(-seen.age / 30.0), np.minimum(seen.streak, 10).astype(np.float64),
-        ]
-    )  # fmt: skip
+    return [
+        *(share - errors), above[0], seen.connect[1] / attempts[1], *above[1:8], past.residual * pooled[1],
+        above[8], oldest, p99, above[9], silence, np.minimum(seen.checks_failed, 4).astype(np.float64),
+        *above[10:], seen.memory, np.exp(-seen.age / 30.0), np.minimum(seen.streak, 10).astype(np.float64),
+    ]  # fmt: skip
 
 
-def _of_the_past(past: Trace) -> Floats:
+def _of_the_past(past: Trace) -> list[Floats]:
     """The columns that `models.past` keeps, one row a feature."""
-    return np.stack(
-        [
-            past.level,
-            past.rise,
-            past.sure,
-            past.level + 1.5 * past.rise,
-            past.failing,
-            past.failing_rise,
-            past.tail,
-            past.tail_rise,
-            past.peak[0],
-            past.peak[1],
-            past.failure_nats,
-            past.slow_nats,
-        ]
-    )
+    return [
+        past.level,
+        past.rise,
+        past.sure,
+        past.level + 1.5 * past.rise,
+        past.failing,
+        past.failing_rise,
+        past.tail,
+        past.tail_rise,
+        past.peak[0],
+        past.peak[1],
+        past.failure_nats,
+        past.slow_nats,
+    ]

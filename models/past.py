@@ -19,6 +19,7 @@ SPAN = 25.0  # seconds: a line over less follows queueing noise, over more it co
 RIDGE = 60.0  # weighted seconds squared; pulls the slope of a few points towards 0
 STEP = 0.5  # seconds between two points of a line
 FADES = (5.0, 30.0)  # seconds in which a peak falls to 37 %
+_FADES = np.array(FADES)[:, None]
 USUAL = 300.0  # seconds in which an endpoint's usual residual follows what is seen, once it is known
 KNOWN = 150.0  # latencies that make it known: their mean is within 5 % (sigma 0.6), and machines differ by 20 %
 LEAST_VARIANCE, MOST_ELASTICITY = 0.02, 1.5
@@ -42,14 +43,14 @@ class Trace:
     residual: Floats  # log latency over 5 s given attempts in flight, above the peers' median
 
 
-class Line:
-    """A straight line through a series, by age-weighted least squares; state (slots,)."""
+class Lines:
+    """Straight lines through several series, by age-weighted least squares; columns (series, slots)."""
 
-    def __init__(self, slots: int) -> None:
-        self.s = np.zeros((6, slots))  # sums of w, wt, wtt, wy, wty, wyy; t is 0 now and negative before
+    def __init__(self, series: int, slots: int) -> None:
+        self.s = np.zeros((6, series, slots))  # sums of w, wt, wtt, wy, wty, wyy; t is 0 now and negative before
 
     def add(self, seconds: float, y: Floats, weight: Floats) -> None:
-        """Takes the value of this moment, `seconds` after the last one; NaN is none."""
+        """Takes the values of this moment, `seconds` after the last ones; NaN is none."""
         w, t, tt, y1, ty, yy = self.s
         tt += seconds * (seconds * w - 2 * t)
         t -= seconds * w
@@ -62,7 +63,7 @@ class Line:
         yy += weight * y * y
 
     def read(self) -> tuple[Floats, Floats, Floats]:
-        """Its value now, its slope per second, and the slope by its standard error."""
+        """Their values now, their slopes per second, and each slope by its standard error."""
         w, t, tt, y1, ty, yy = self.s
         some = np.maximum(w, 1e-9)
         spread = np.maximum(tt - t * t / some, 0.0)
@@ -71,17 +72,13 @@ class Line:
         level = (y1 - slope * t) / (w + 0.5)
         return level, slope, slope * np.sqrt(spread / left)
 
-    def clear(self, slots: Ints) -> None:
-        """Begins anew for these."""
-        self.s[:, slots] = 0.0
-
 
 class Past:
     """The state; `update` at every tick, with running totals since the start."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.lines = (Line(slots), Line(slots), Line(slots))
+        self.lines = Lines(3, slots)  # residual, share of failures, tail
         self.peaks = np.zeros((2, slots))
         self.usual, self.heard = np.zeros(slots), np.zeros(slots)  # and the latencies that it was learned from
         self.failures, self.slowness = Failures(slots), Slowness(slots)
@@ -103,7 +100,7 @@ class Past:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = seen.failures[1] / seen.attempts[1]
             long = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
-            mine = np.stack(
+            mine = np.array(
                 [np.log(seen.latency[1]) - elastic * seen.flight[1], np.log(seen.p95), share, long, *self.peaks]
             )
         others = peers.others(mine)
@@ -118,11 +115,11 @@ class Past:
             above = np.arcsinh((share - known(others[2])) / BELOW)
             few = seen.measured[1] / (seen.measured[1] + 5.0)
             tried = seen.attempts[1] / (seen.attempts[1] + 20.0)
-            for line, y, weight in zip(self.lines, (residual, above, tails), (few, tried, few), strict=True):
-                line.add(since, y, weight * trusted)
-        read = [line.read() for line in self.lines]
+            self.lines.add(since, np.array([residual, above, tails]), np.array([few, tried, few]) * trusted)
+        level, slope, sure = self.lines.read()
+        rise = slope * 10
         return Trace(
-            read[0][0], read[0][1] * 10, read[0][2], read[1][0], read[1][1] * 10, read[2][0], read[2][1] * 10,
+            level[0], rise[0], sure[0], level[1], rise[1], level[2], rise[2],
             self.peaks - known(others[4:]), self.nats[0], self.nats[1], known(residual),
         )  # fmt: skip
 
@@ -132,8 +129,7 @@ class Past:
         with np.errstate(invalid="ignore"):
             worst = np.log(np.maximum(np.fmax(known(seen.oldest), silent) / waits, 1.0))
         worst[peers.cluster < 0] = 0.0
-        for row, fade in enumerate(FADES):
-            self.peaks[row] = np.maximum(worst, self.peaks[row] * np.exp(-passed / fade))
+        self.peaks = np.maximum(worst, self.peaks * np.exp(-passed / _FADES))
 
     def _detect(
         self, new: list[Floats], usual: Floats, elastic: Floats, middle: Floats, variance: Floats, trusted: float,
@@ -155,8 +151,7 @@ class Past:
 
     def clear(self, slots: Ints) -> None:
         """Forgets what speaks against these endpoints: they came back, and what was before is settled."""
-        for line in self.lines:
-            line.clear(slots)
+        self.lines.s[..., slots] = 0.0
         self.peaks[:, slots] = 0.0
         self.failures.sums[:, slots] = self.slowness.sums[:, slots] = 0.0
         self.nats[:, slots] = 0.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.columns import Bools, Floats, Ints, Observed, Peers
+from models.columns import Bools, Floats, Ints, Observed, Peers, known
 
 PRIOR = 5.0  # attempts; three failures in a row from nothing give 4.6 nats, two 2.6, one 0.9 (at 5 % allowed)
 # Nats at which suspicion is one half: with 5 % of failures allowed a healthy endpoint at its limit crosses it by chance
@@ -32,6 +32,7 @@ RUN_SECONDS = 0.2
 # Latency against the peers' median: nothing below 1.5 times, doubt at 3 times. Uneven machines differ by 1.5 for good,
 # and queueing noise over 1 s reaches 2; the fast loop shares load by latency anyway, so that waiting is cheap.
 SLOW_FROM, SLOW_DOUBT, SLOW_MOST = 1.5, 3.0, 5.5
+_SLOW_RANGE = np.log(SLOW_DOUBT / SLOW_FROM)
 SLOW_LEAST_SECONDS = 0.005  # below this difference, the gateway's own loops are what is measured
 SLOW_LEAST_COUNT = 10  # measured over 5 s: the mean of ten log-normal times (sigma 0.6) is within 50 %
 SLOW_LEAST_LOWERED = 3  # for an endpoint already lowered, which gets a trickle: its return is judged by what there is
@@ -81,12 +82,14 @@ def judge(
     tried = np.where(seen.attempts[1] > 0, share5, np.nan)
     # Where nothing fails anywhere, which is nearly always, there is nothing to compare.
     failed = bool(seen.failures[1].any())
-    allowed = np.clip(np.fmax(errors, PEERS * (peers.others(tried) - errors)), 1e-4, ALLOWED_MOST) if failed else errors
+    fast = np.where(seen.measured[1] >= 3, seen.latency[1], np.nan)
+    others = peers.others(np.array([seen.latency[0], fast, tried] if failed else [seen.latency[0], fast]))
+    allowed = np.clip(np.fmax(errors, PEERS * (others[2] - errors)), 1e-4, ALLOWED_MOST) if failed else errors
     failing = (
         _failing(seen, allowed) if failed or seen.failures[2].any() or seen.streak.any() else np.zeros_like(errors)
     )
     failing = np.where(requests, failing, 0.0)
-    slow, slowness = _slow(seen, peers, latency, lowered)
+    slow, slowness = _slow(seen, others[0], others[1], latency, lowered)
     slow = np.where(requests, slow, 0.0)
     stalled = np.where(requests, _stalled(seen, peers), 0.0)
     unchecked = np.where(checked, _unchecked(seen, peers, share5 <= allowed), 0.0)
@@ -120,18 +123,19 @@ def _failing(seen: Observed, allowed: Floats) -> Floats:
     return np.maximum(found, evidence(run, run, allowed))
 
 
-def _slow(seen: Observed, peers: Peers, objective: Floats, lowered: Bools) -> tuple[Floats, Floats]:
-    """Nats of latency against the peers and against the objective, and the ratio to the peers'."""
-    others = peers.others(np.where(seen.measured[1] >= 3, seen.latency[1], np.nan))
+def _slow(seen: Observed, burst: Floats, others: Floats, objective: Floats, lowered: Bools) -> tuple[Floats, Floats]:
+    """Nats of latency against the peers' over 1 s (`burst`) and 5 s and against the objective, and the ratio to the
+    peers'.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = seen.latency[0] / peers.others(seen.latency[0])
+        ratio = seen.latency[0] / burst
         least = np.where(lowered, seen.latency[1] / others, np.fmin(ratio, seen.latency[1] / others))
-        nats = DOUBT * np.log(least / SLOW_FROM) / np.log(SLOW_DOUBT / SLOW_FROM)
+        nats = DOUBT * np.log(least / SLOW_FROM) / _SLOW_RANGE
         count = np.where(lowered, SLOW_LEAST_LOWERED, SLOW_LEAST_COUNT)
         enough = (seen.measured[1] >= count) & (seen.latency[1] - others > SLOW_LEAST_SECONDS)
         breach = (np.fmin(seen.latency[0], seen.latency[1]) > objective) & (others < objective) & (least > SLOW_FROM)
-    nats = np.maximum(np.nan_to_num(nats), np.where(breach, DOUBT + 0.5, 0.0))
-    return np.where(enough, np.clip(nats, 0.0, SLOW_MOST), 0.0), least
+    nats = np.maximum(known(nats), np.where(breach, DOUBT + 0.5, 0.0))
+    return np.where(enough, np.minimum(np.maximum(nats, 0.0), SLOW_MOST), 0.0), least
 
 
 def _stalled(seen: Observed, peers: Peers) -> Floats:
