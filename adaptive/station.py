@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from adaptive.announcement import LIFETIME, READY, Announcement
 from adaptive.config.model import Config
 from adaptive.envoy import messages
 from adaptive.envoy.attempts import Attempts
+from adaptive.envoy.patience import Patience
 from adaptive.envoy.process import ask
 from adaptive.envoy.server import Connected, Service
 from adaptive.envoy.steering import Push, Steering
@@ -47,12 +47,6 @@ TELL = 0.25  # seconds; how often the supervisor is told how it goes, and Envoy 
 # Seconds that a new configuration may take to be in force everywhere before it is confirmed all the same: who has not
 # answered by then is slow, and will.
 TAKEN = 3.0
-# An attempt that may be repeated has a second one beside it after so many times the cluster's typical latency, which
-# most do not reach: of log-normal service times with a coefficient of variation of 1, 1 in 50.
-PATIENCE = 5.0
-LEAST_PATIENCE = 0.05  # seconds
-PATIENCE_STEP = math.log(1.5)  # routes are pushed anew when their patience has changed by half
-PATIENCE_EVERY = 5.0  # seconds between two such pushes at least
 _DROPPED = re.compile(rb"logs_dropped: (\d+)")
 _FINAL = int(Mark.FINAL)
 
@@ -82,8 +76,7 @@ class Station:
         self._nodes: dict[str, int] = {}
         self._decided: dict[str, tuple[str, float]] = {}  # cluster → (version of its endpoints, when decided)
         self._seen = -2  # version of the Snapshot looked at last
-        self._patience: dict[str, float] = {}
-        self._patient_until = 0.0
+        self.patience = Patience()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lock = asyncio.Lock()
 
@@ -157,7 +150,7 @@ class Station:
         config = configuration.config
         now = clock.monotonic()
         texts = {path: Path(path).read_text(encoding="utf-8") for path in translate.files(config)}
-        found = translate.resources(config, texts, self._patience)
+        found = translate.resources(config, texts, self.patience.seconds)
         steering = Steering(config, configuration.slots, configuration.generation)
         pushes = steering.first(self.board.read(), now, self.steering)
         made = {
@@ -228,30 +221,18 @@ class Station:
             held = self.service.cache.held[translate.ENDPOINTS]
             self._decided.update({push.cluster: (held[push.cluster].version, push.decided_at) for push in pushes})
             self.service.push()
-        if now >= self._patient_until and snapshot.generation == steering.generation:
-            self._be_patient(config, snapshot, now)
+        if snapshot.generation == steering.generation and self.patience.follow(config, snapshot, now):
+            self._be_patient(config)
 
     def _assignment(self, config: Config, push: Push) -> Any:
         own = config.clusters[push.cluster]
         return messages.parse(translate.ENDPOINTS, assignment(push.cluster, own, push.lines))
 
-    def _be_patient(self, config: Config, snapshot: Snapshot, now: float) -> None:
-        """Give routes the patience that their clusters' typical latencies ask for, where it has changed."""
-        wanted: dict[str, float] = {}
-        indexes = {name: index for index, name in enumerate(config.clusters)}
-        for rule in config.routes:
-            own = config.clusters[rule.cluster]
-            typical = snapshot.clusters[indexes[rule.cluster]].typical
-            if typical > 0 and own.policy == "adaptive" and own.hedging.enabled:
-                wanted[rule.name] = max(PATIENCE * typical, LEAST_PATIENCE)
-        moved = wanted.keys() != self._patience.keys() or any(
-            abs(math.log(wanted[name] / held)) > PATIENCE_STEP for name, held in self._patience.items()
-        )
-        if moved:
-            self._patience, self._patient_until = wanted, now + PATIENCE_EVERY
-            found = translate.resources(config, self._texts, wanted)
-            self.service.put(translate.ROUTES, found[translate.ROUTES])
-            self.service.push()
+    def _be_patient(self, config: Config) -> None:
+        """Give routes the patience that their clusters' typical latencies ask for."""
+        found = translate.resources(config, self._texts, self.patience.seconds)
+        self.service.put(translate.ROUTES, found[translate.ROUTES])
+        self.service.push()
 
     def _answered(self, one: Connected, answer: Answer, sent_at: float) -> None:
         if answer.kind == translate.ENDPOINTS and answer.error is None:
