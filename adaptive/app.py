@@ -181,13 +181,13 @@ def state_directory() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "adaptive"
 
 
-def station(text: str, socket: str = "", admin: str = "") -> int:
+def station(text: str, socket: str = "", pipe: str = "") -> int:
     """The process that speaks with Envoys."""
     boot = boots.decode_worker(text)
     logs.install(boot.logging, "station")
     from adaptive import station as shell
 
-    return shell.run(boot, socket, admin)
+    return shell.run(boot, socket, pipe)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -197,8 +197,8 @@ def main(arguments: Sequence[str]) -> int:
             return worker(text)
         case ["brain", text]:
             return brain(text)
-        case ["station", text, socket, admin]:
-            return station(text, socket, admin)
+        case ["station", text, socket, pipe]:
+            return station(text, socket, pipe)
     print("adaptive.app is started by `adaptive serve`", file=sys.stderr)
     return 2
 

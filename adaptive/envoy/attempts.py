@@ -1,6 +1,6 @@
 """Entries of Envoy's access log to Outcomes: one an attempt, in the columns that the embedded data plane writes.
 
-An entry's `start_time` is when its attempt began, and all its intervals count from then. Envoy tells neither the
+Envoy tells neither the
 attempt's number nor what it was followed by: entries of one request carry its id, and are counted by when they began.
 What is told twice, as when a stream of the log was cut and opened anew, is taken once. Entries of attempts still under
 way come every `logs.UNDER_WAY` and say who is waited for. Pure: time is an argument.
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from adaptive import announcement
 from adaptive.config.model import ClusterConfig, Config
 from adaptive.config.topology import slot_key
+from adaptive.envoy.entry import Entry
 from adaptive.envoy.steering import Steering
-from adaptive.envoy.translate.logs import ENDPOINT, LOAD, SAID, UNDER_WAY, WAIT
+from adaptive.envoy.translate.logs import UNDER_WAY
 from adaptive.envoy.translate.routes import REPEATABLE
 from adaptive.envoy.unanswered import Told, Unanswered, hedge
 from adaptive.telemetry.load_report import load_report
@@ -30,9 +31,7 @@ BUSY = 1.0
 FORGOTTEN = 4 * UNDER_WAY
 # A request whose time has passed but for this share of it has run into its route's time-out.
 NEARLY = 0.97
-_BEGUN, _UNDER_WAY = 7, 8  # AccessLogType: UpstreamPoolReady, UpstreamPeriodic
-_METHODS = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-_AGAIN = frozenset(number for number, method in enumerate(_METHODS) if method in REPEATABLE)
+_AGAIN = frozenset(REPEATABLE)
 _NAN = math.nan
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _SWITCHING = 101
@@ -40,22 +39,6 @@ _SWITCHING = 101
 _RESPONSE, _UPGRADED, _RESET_BODY = int(Cause.RESPONSE), int(Cause.UPGRADED), int(Cause.RESET_BODY)
 _FINAL, _REPEATABLE, _CENSORED, _HEDGE = map(int, (Mark.FINAL, Mark.REPEATABLE, Mark.CENSORED, Mark.HEDGE))
 _BOUNDS = frozenset({Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE, Cause.CLIENT_GONE, Cause.CANCELLED})
-# Response flags by what they mean, the first that is set counts.
-FLAGS: tuple[tuple[str, Cause], ...] = (
-    ("downstream_connection_termination", Cause.CLIENT_GONE),
-    ("downstream_remote_reset", Cause.CLIENT_GONE),
-    ("downstream_protocol_error", Cause.CLIENT_ERROR),
-    ("stream_idle_timeout", Cause.CLIENT_ERROR),
-    ("upstream_overflow", Cause.OVERFLOW),
-    ("upstream_connection_failure", Cause.CONNECT_FAILED),
-    ("upstream_protocol_error", Cause.PROTOCOL_ERROR),
-    ("upstream_connection_termination", Cause.RESET),
-    ("upstream_remote_reset", Cause.RESET),
-    ("upstream_request_timeout", Cause.TIMEOUT_ATTEMPT),
-    ("upstream_max_stream_duration_reached", Cause.TIMEOUT_ROUTE),
-    ("duration_timeout", Cause.TIMEOUT_ROUTE),
-    ("local_reset", Cause.CANCELLED),
-)
 
 
 class Endpoint:
@@ -119,20 +102,15 @@ class Attempts:
         }
         self._picked = steering.picked
 
-    def take(self, entry: Any, worker: int, now: float) -> None:
+    def take(self, entry: Entry, worker: int, now: float) -> None:
         """One entry, which came at `now`."""
-        common = entry.common_properties
-        tags = common.custom_tags
-        try:
-            endpoint = self._endpoints[tags[ENDPOINT]]
-        except KeyError:
-            self._strange(tags.get(ENDPOINT) or common.upstream_cluster)
+        endpoint = self._endpoints.get(entry.endpoint)
+        if endpoint is None:
+            self._strange(entry.endpoint or entry.cluster)
             return
-        start = common.start_time
-        sent_at = start.seconds - self.offset + start.nanos * 1e-9
-        request = entry.request
-        key = request.request_id
-        if common.access_log_type in (_BEGUN, _UNDER_WAY):
+        sent_at = entry.began - self.offset
+        key = entry.request
+        if entry.under_way:
             self.open[key, sent_at] = (endpoint.slot, now)
             return
         if self.open:
@@ -145,10 +123,8 @@ class Attempts:
             return
         begun.append(sent_at)
         self.seen += 1
-        if not entry.response.response_code.value and self._may_be_beside_another(entry):
-            spent = common.duration
-            done = sent_at + spent.nanos * 1e-9 + spent.seconds
-            self.unanswered.put(key, Told(entry, endpoint, worker, sent_at, done, now))
+        if not entry.status and self._may_be_beside_another(entry):
+            self.unanswered.put(key, Told(entry, endpoint, worker, sent_at, sent_at + entry.lasted, now))
             return
         marks = 0
         if self.unanswered.held and (beside := self.unanswered.beside(key)):
@@ -159,7 +135,7 @@ class Attempts:
         """Take the attempts without an answer that have waited for another of their request for long enough."""
         for held in self.unanswered.lapsed(now):
             begun = self._begun(held[0])
-            route = self._routes[held[0].entry.common_properties.route_name]
+            route = self._routes[held[0].entry.route]
             spent = max(one.done for one in held) - min(begun)
             cause = Cause.TIMEOUT_ROUTE if spent >= NEARLY * route.timeout else Cause.CLIENT_GONE
             last = max(one.sent_at for one in held)
@@ -167,15 +143,12 @@ class Attempts:
                 marks = (_HEDGE if hedge(one.sent_at, held) else 0) | (_FINAL if one.sent_at == last else 0)
                 self._row(one.entry, one.to, begun, one.sent_at, one.worker, now, marks, cause)
 
-    def _may_be_beside_another(self, entry: Any) -> bool:
+    def _may_be_beside_another(self, entry: Entry) -> bool:
         """Whether an attempt without an answer may have been dropped for another of its request."""
-        common = entry.common_properties
-        route = self._routes.get(common.route_name)
-        if route is None or not route.hedged or entry.request.request_method not in _AGAIN:
+        route = self._routes.get(entry.route)
+        if route is None or not route.hedged or entry.method not in _AGAIN:
             return False
-        if not common.HasField("response_flags"):
-            return True
-        return _flagged(common) in (None, Cause.TIMEOUT_ATTEMPT)
+        return entry.cause in (None, Cause.TIMEOUT_ATTEMPT)
 
     def _cancelled(self, beside: list[Told], sent_at: float, now: float) -> int:
         """Take those that were dropped for the attempt sent at `sent_at`, which has not ended; what marks that has."""
@@ -186,7 +159,7 @@ class Attempts:
 
     def _row(
         self,
-        entry: Any,
+        entry: Entry,
         to: Endpoint,
         begun: list[float],
         sent_at: float,
@@ -196,52 +169,45 @@ class Attempts:
         ended: Cause | None = None,
     ) -> None:
         """One row; `marks` are those that are known by now, and `ended` is its cause where other entries told it."""
-        common, request = entry.common_properties, entry.request
         number = 1 if len(begun) == 1 else 1 + sum(other < sent_at for other in begun)
-        spent = common.duration
-        seconds = spent.nanos * 1e-9 + spent.seconds
+        seconds = entry.lasted
         if sent_at + seconds > now:  # its clock is ahead of ours, by as much as we can see
             self.early += 1
             sent_at = now - seconds
-        first = common.time_to_first_upstream_rx_byte
-        after = first.nanos * 1e-9 + first.seconds
-        response = entry.response
-        status = response.response_code.value
-        again = request.request_method in _AGAIN
-        route = self._routes.get(common.route_name)
+        after, status = entry.first, entry.status
+        again = entry.method in _AGAIN
+        route = self._routes.get(entry.route)
         if again:
             marks |= _REPEATABLE
         if ended is not None:
             cause = int(ended)
             marks |= _CENSORED
-        elif 0 < status < 500 and status != _SWITCHING and not common.HasField("response_flags"):
+        elif 0 < status < 500 and status != _SWITCHING and not entry.flagged:
             cause = _RESPONSE
             marks |= _FINAL
         else:
-            found = self._cause(common, status, sent_at + seconds - min(begun), route, number)
+            found = self._cause(entry, sent_at + seconds - min(begun), route, number)
             cause = int(found)
             if found in _BOUNDS:
                 marks |= _CENSORED
             if _is_last(found, status, again, number, route):
                 marks |= _FINAL
-        headers = response.response_headers
-        cpu, app = self._reported(to, headers) if headers else (_NAN, _NAN)
+        cpu, app = self._reported(to, entry) if entry.load or entry.said else (_NAN, _NAN)
         busy = to.at_once * math.exp((to.told_at - now) / BUSY) if to.told_at else 0.0
         to.at_once, to.told_at = busy + seconds / BUSY, now
         version, propensity = self._picked(to.name, to.slot, sent_at)
-        wait = common.custom_tags[WAIT]
         self.put(
             sent_at,
             sent_at + after if after else _NAN,
             sent_at + seconds,
-            hash(request.request_id) & _MASK,
-            request.request_body_bytes,
-            response.response_body_bytes,
+            hash(entry.request) & _MASK,
+            entry.sent,
+            entry.received,
             to.slot,
             version,
             int(busy + 0.5),
             propensity,
-            int(wait) * 1e-3 if wait.isdecimal() else 0.0,
+            entry.waited,
             cpu,
             app,
             to.cluster,
@@ -253,17 +219,15 @@ class Attempts:
             worker,
         )
 
-    def _reported(self, to: Endpoint, headers: Any) -> tuple[float, float]:
+    def _reported(self, to: Endpoint, entry: Entry) -> tuple[float, float]:
         """What the endpoint reports of its load; what it announces of itself is told on at once."""
-        if (said := headers.get(SAID)) is not None and (announced := announcement.parse(said)) is not None:
+        if entry.said and (announced := announcement.parse(entry.said)) is not None:
             self.announced(to.slot, announced)
-        return load_report([headers[LOAD].encode()]) if LOAD in headers else (_NAN, _NAN)
+        return load_report([entry.load.encode()]) if entry.load else (_NAN, _NAN)
 
-    def _cause(self, common: Any, status: int, since: float, route: Route | None, number: int) -> Cause:
+    def _cause(self, entry: Entry, since: float, route: Route | None, number: int) -> Cause:
         """How an attempt ended; `since` is the time since the request's first attempt began."""
-        found: Cause | None = None
-        if common.HasField("response_flags"):
-            found = _flagged(common)
+        found, status = entry.cause, entry.status
         if status:
             if found in (Cause.PROTOCOL_ERROR, Cause.RESET):
                 return Cause.RESET_BODY
@@ -271,7 +235,7 @@ class Attempts:
                 return found
             return Cause.UPGRADED if status == _SWITCHING else Cause.RESPONSE
         if found == Cause.CONNECT_FAILED:
-            reason = common.upstream_transport_failure_reason
+            reason = entry.reason
             if "refused" in reason:
                 return Cause.CONNECT_REFUSED
             return Cause.CONNECT_TIMEOUT if "time" in reason else found
@@ -284,7 +248,7 @@ class Attempts:
 
     def _begun(self, one: Told) -> list[float]:
         """When the attempts of its request began."""
-        key = one.entry.request.request_id
+        key = one.entry.request
         return self._young.get(key) or self._old.get(key) or [one.sent_at]
 
     def _first(self, key: str) -> list[float]:
@@ -321,12 +285,6 @@ class Attempts:
 def _hedges(own: ClusterConfig) -> bool:
     """Whether slow attempts of a cluster may have another beside them."""
     return own.policy == "adaptive" and own.hedging.enabled
-
-
-def _flagged(common: Any) -> Cause | None:
-    """What its response flags say."""
-    flags = common.response_flags
-    return next((cause for flag, cause in FLAGS if getattr(flags, flag)), None)
 
 
 def _is_last(cause: Cause, status: int, again: bool, number: int, route: Route | None) -> bool:

@@ -129,8 +129,8 @@ def _inlined(one: Json, table: Json) -> Json:
     return {**one, "typed_config": {**{k: v for k, v in config.items() if k != "rds"}, "route_config": table}}
 
 
-def command(binary: str, path: str, workers: int, level: str) -> list[str]:
-    """The command line that runs an Envoy with a bootstrap file."""
+def command(binary: str, path: str, workers: int, level: str, flush: float) -> list[str]:
+    """The command line that runs an Envoy with a bootstrap file; `flush` is how long it gathers lines, in seconds."""
     return [
         binary,
         "--config-path",
@@ -144,4 +144,6 @@ def command(binary: str, path: str, workers: int, level: str) -> list[str]:
         "%l\t%n\t%v",
         "--drain-time-s",
         "1",
+        "--file-flush-interval-msec",
+        str(max(1, round(1e3 * flush))),
     ]

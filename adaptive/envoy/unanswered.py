@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from adaptive.envoy.entry import Entry
+
 # Seconds that such an entry waits. What won is told when its body is complete, which for most takes far less.
 WAIT = 0.3
 
@@ -17,7 +19,7 @@ WAIT = 0.3
 class Told(NamedTuple):
     """An entry that was read so far; `to` is the endpoint that it names."""
 
-    entry: Any
+    entry: Entry
     to: Any
     worker: int
     sent_at: float  # seconds

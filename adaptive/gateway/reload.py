@@ -64,6 +64,8 @@ def refusals(old: Config, new: Config, slots: dict[str, int], capacity: Capacity
         found.append(f"admin: changing {_admin(old.admin)} to {_admin(new.admin)} needs a restart")
     if old.workers != new.workers:
         found.append(f"workers: changing {old.workers} to {new.workers} needs a restart")
+    if old.envoy.flush_interval != new.envoy.flush_interval:
+        found.append("envoy.flush_interval: an Envoy is told when it is started: changing it needs a restart")
     needed = max(slots.values(), default=-1) + 1
     if needed > capacity.slots:
         found.append(

