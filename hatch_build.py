@@ -29,7 +29,6 @@ MESSAGES = (
     "envoy/extensions/access_loggers/grpc/v3/als",
     "envoy/extensions/access_loggers/stream/v3/stream",
     "envoy/extensions/filters/http/buffer/v3/buffer",
-    "envoy/extensions/filters/http/rbac/v3/rbac",
     "envoy/extensions/filters/http/router/v3/router",
     "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector",
     "envoy/extensions/filters/network/connection_limit/v3/connection_limit",

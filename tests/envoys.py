@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBE = "envoy.extensions.filters.http.rbac.v3.RBAC"  # among what was added last
+PROBE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"  # one that no other message brings along
 BUILD = ("xds-protos==1.85.0", "hatchling", "pluggy")  # what hatch_build.py imports
 
 

@@ -11,6 +11,8 @@ from adaptive.envoy.translate.words import SERVICE, Json, extension, socket_addr
 # configuration was read, and one of them counts the characters of a target.
 EXPRESSIONS = {"re2.max_program_size.error_level": 1_000_000, "re2.max_program_size.warn_level": 1_000_000}
 
+ACTIVE = "http.adaptive.downstream_rq_active"  # how many requests are under way: what a drain waits for
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -42,6 +44,9 @@ def bootstrap(config: Config, node: Node) -> Json:
         "layered_runtime": {"layers": [{"name": "adaptive", "static_layer": EXPRESSIONS}]},
         "stats_config": {"stats_tags": []},
     }
+    if node.socket:
+        # One that is started here counts nothing more: our own metrics count the same, and its cost each request.
+        made["stats_config"]["stats_matcher"] = {"inclusion_list": {"patterns": [{"exact": ACTIVE}]}}
     if node.admin:
         made["admin"] = {"address": _address(node.admin)}
     return made

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import signal
 import stat
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptive import clock
+from adaptive.envoy.bootstrap import ACTIVE
 
 log = logging.getLogger(__name__)
 envoy_log = logging.getLogger("envoy")
@@ -214,7 +216,7 @@ class Envoy:
         try:
             await ask(self.place.admin, "POST", "/drain_listeners?graceful&skip_exit")
             while clock.monotonic() < deadline:
-                _, body = await ask(self.place.admin, "GET", "/stats?filter=^http\\.adaptive\\.downstream_rq_active$")
+                _, body = await ask(self.place.admin, "GET", f"/stats?filter=^{re.escape(ACTIVE)}$")
                 if body.rpartition(b":")[2].strip() in (b"", b"0"):
                     break
                 await asyncio.sleep(POLL)

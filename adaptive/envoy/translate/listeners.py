@@ -33,7 +33,6 @@ TITLES = {
 }
 # Envoy answers 503 to what we and RFC 9110 (15.6.3) call a bad gateway: refused, reset, malformed.
 BAD_GATEWAY = ("UF", "UC", "UR", "UPE")
-REPEATED = 1000  # the most that RE2 repeats a group
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
@@ -169,7 +168,7 @@ def _manager(config: Config, own: Listener, pipe: str, trusted: bool, quic: bool
         "stream_flush_timeout": seconds(timeouts.write),
         "drain_timeout": seconds(max(timeouts.drain, 0.001)),
         "proxy_100_continue": True,
-        "local_reply_config": _answers(limits.uri_bytes),
+        "local_reply_config": _answers(),
         "access_log": logs.requests(config),
     }
     if config.server.via:
@@ -178,7 +177,7 @@ def _manager(config: Config, own: Listener, pipe: str, trusted: bool, quic: bool
 
 
 def _http_filters(config: Config, pipe: str) -> list[Json]:
-    made = [_bound_of_targets(config.server.limits.uri_bytes)]
+    made: list[Json] = []
     if config.server.limits.body_bytes:
         kind = "envoy.extensions.filters.http.buffer.v3.Buffer"
         made.append(extension("envoy.filters.http.buffer", kind, max_request_bytes=config.server.limits.body_bytes))
@@ -186,29 +185,11 @@ def _http_filters(config: Config, pipe: str) -> list[Json]:
     return [*made, extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", **router)]
 
 
-def _bound_of_targets(size: int) -> Json:
-    """Denies what is longer: no other filter looks at a target's length. `_answers` makes a 414 of it."""
-    rules = {
-        "action": "DENY",
-        "policies": {"too-long": {"permissions": [{"header": _longer(size)}], "principals": [{"any": True}]}},
-    }
-    return extension("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", rules=rules)
-
-
-def _longer(size: int) -> Json:
-    """Matches targets longer than this."""
-    thousands, rest = divmod(size, REPEATED)
-    regex = f"(?s:.){{{REPEATED}}}" * thousands + (f"(?s:.){{{rest}}}" if rest else "") + "(?s:.)+"
-    return {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
-
-
-def _answers(uri_bytes: int) -> Json:
+def _answers() -> Json:
     """Answers of Envoy's own as problem documents (RFC 9457), with the statuses that ours have."""
     flags: Json = {"filter": {"response_flag_filter": {"flags": list(BAD_GATEWAY)}}, **_problem(502)}
-    too_long = {"and_filter": {"filters": [_status_is(403), {"header_filter": {"header": _longer(uri_bytes)}}]}}
-    denied: Json = {"filter": too_long, "status_code": 414, **_problem(414)}
     late: Json = {"filter": {"response_flag_filter": {"flags": ["UT"]}}, "status_code": 504, **_problem(504)}
-    return {"mappers": [late, flags | {"status_code": 502}, denied, *(_mapper(status) for status in TITLES)]}
+    return {"mappers": [late, flags | {"status_code": 502}, *(_mapper(status) for status in TITLES)]}
 
 
 def _mapper(status: int) -> Json:

@@ -26,6 +26,7 @@ HOST_ATTEMPTS = 40
 BACK_OFF = {"base_interval": "0.001s", "max_interval": "0.010s"}
 # Headers by which Envoy tells its own, or a client could steer it.
 INTERNAL = ("x-envoy-external-address", "x-envoy-internal", "x-envoy-expected-rq-timeout-ms")
+REPEATED = 1000  # the most that RE2 repeats a group
 SLACK = 1.0  # seconds after a route's time-out, by which time Envoy has surely acted on it
 
 
@@ -35,7 +36,7 @@ def configuration(config: Config, attempt_timeouts: dict[str, float] | None = No
     """
     hosts: list[Json] = []
     for domain in _domains(config):
-        routes: list[Json] = []
+        routes: list[Json] = [_too_long(config.server.limits.uri_bytes)]
         for rule in _in_order(config, domain):
             routes += _variants(config, rule, (attempt_timeouts or {}).get(rule.name, 0.0))
         hosts.append({"name": domain, "domains": [domain], "routes": routes})
@@ -53,6 +54,14 @@ def configuration(config: Config, attempt_timeouts: dict[str, float] | None = No
             if own.http3
         ][:1],
     }
+
+
+def _too_long(size: int) -> Json:
+    """Answers targets longer than this before any route sees them; a filter that did would cost every request more."""
+    thousands, rest = divmod(size, REPEATED)
+    regex = f"(?s:.){{{REPEATED}}}" * thousands + (f"(?s:.){{{rest}}}" if rest else "") + "(?s:.)+"
+    longer = {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
+    return {"match": {"prefix": "/", "headers": [longer]}, "direct_response": {"status": 414}}
 
 
 def _domains(config: Config) -> list[str]:

@@ -80,7 +80,7 @@ def test_the_first_flag_that_counts_is_its_meaning() -> None:
 
 @pytest.mark.parametrize("broken", ["", "rest\tof\ta\tline", line(status="2x"), line(began="-")])
 def test_a_broken_line_is_an_error(broken: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - whatever int, float and unpacking say
+    with pytest.raises(ValueError):
         read(broken)
 
 
