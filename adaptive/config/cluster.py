@@ -130,12 +130,16 @@ class UpstreamTLS(Part):
 class Overload(Part):
     """What happens when more comes than the cluster can serve. Short form: false (or true).
 
-    Requests are then held to what keeps their mean latency at `goal`; what exceeds it waits, and is refused (503) where
-    it could not be served in time. Routes say by their `priority` who goes first.
+    Requests are then held to what the endpoints can serve, and the excess waits for its turn: for half of its route's
+    timeout and 40 times the calm latency (at least 1 s) at most. What could not be served by then is refused (503). An
+    excess that lasts, with the mean latency above `goal` for 10 s, is refused beyond `goal`. Routes say by their
+    `priority` who goes first.
     """
 
     enabled: Flag = True
-    goal: PositiveDuration | None = None  # mean latency of what is admitted; None: ten times what it is in calm
+    # Mean latency of what is admitted in an overload that lasts; None: ten times what it is in calm. Named, it holds
+    # from the first moment on: what exceeds it is refused, though it might have been served in time.
+    goal: PositiveDuration | None = None
     waiting: Whole = 4096  # requests of one worker that may wait; how many can be served in time bounds them, too
 
     @model_validator(mode="before")

@@ -84,7 +84,7 @@ class Worker:
 
     def begin(self, exchange: Exchange) -> None:
         """Takes a request from a client."""
-        entrance = self.admission.enter(self.sim.now, exchange)
+        entrance = self.admission.enter(self.sim.now, exchange, timeout=self.rules.route_timeout)
         if self.admission.turned_away:
             self.turn_away()
         if entrance == WAITS:
