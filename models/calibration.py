@@ -1,6 +1,10 @@
 """Log-odds to honest probabilities, with an interval: a monotone line through bins, and what it varies by from run to
 run.
 
+Where the shares of neighbouring bins would descend, they are pooled into one knot, and the line goes on rising from
+knot to knot (centred isotonic regression, Oron and Flournoy 2017): the flat steps of plain isotonic regression would
+say the same of rows that the model tells apart.
+
 Rows of one run are no independent witnesses: the interval comes from drawing whole runs anew (cluster bootstrap), so
 that it is as wide as a fleet not yet seen may differ.
 """
@@ -71,21 +75,27 @@ def calibrate(odds: Floats, labels: Floats, weights: Floats, runs: Ints, rng: np
     rates = (draws @ hits + usual) / (draws @ weight + 1.0)
     middle = (hits.sum(axis=0) + usual) / (weight.sum(axis=0) + 1.0)
     low, high = np.quantile(rates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    columns = [_monotone(column[full], weight.sum(axis=0)[full]) for column in (middle, low, high)]
-    x = mean[full]
+    weigh = weight.sum(axis=0)[full]
+    pools = _pools(middle[full], weigh)
+    # The mean of each pool, of the knot's place as of what it says.
+    x, middle, low, high = (
+        np.add.reduceat(column * weigh, pools) / np.add.reduceat(weigh, pools)
+        for column in (mean[full], middle[full], low[full], high[full])
+    )
+    columns = [middle, np.maximum.accumulate(low), np.maximum.accumulate(high)]
     if len(x) < 2:
         x, columns = np.array([x[0] - 1, x[0] + 1]), [np.repeat(c, 2) for c in columns]
     middle, low, high = (np.clip(c, LEAST, 1 - LEAST) for c in columns)
     return Calibration(x, middle, np.minimum(low, middle), np.maximum(high, middle))
 
 
-def _monotone(values: Floats, weights: Floats) -> Floats:
-    """The nearest values that do not descend (pool adjacent violators)."""
-    blocks: list[list[float]] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        blocks.append([value, max(weight, 1e-9), 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            v, w, n = blocks.pop()
-            u, y, m = blocks[-1]
-            blocks[-1] = [(u * y + v * w) / (y + w), y + w, m + n]
-    return np.array([v for v, _, n in blocks for _ in range(int(n))])
+def _pools(values: Floats, weights: Floats) -> Ints:
+    """Where the pools begin whose means ascend (pool adjacent violators)."""
+    pools: list[tuple[float, float, int]] = []
+    for place, (value, weight) in enumerate(zip(values.tolist(), weights.tolist(), strict=True)):
+        start = place
+        while pools and pools[-1][0] >= value:
+            before, more, start = pools.pop()
+            value, weight = (before * more + value * weight) / (more + weight), more + weight
+        pools.append((value, weight, start))
+    return np.array([start for _, _, start in pools], dtype=np.int64)

@@ -1,7 +1,10 @@
-"""Fits the predictor that serves to labelled rows: trees, line, mix and calibration, each on runs of its own.
+"""Fits the predictor that serves to labelled rows: trees and line to all of them, mix and calibration to what trees and
+lines say of rows that they have not seen.
 
 A run is one fleet for one time; rows of one run go to one side of every split, for neighbours in time know each other's
-answers. scikit-learn is imported here, when something is fitted, and nowhere where it serves.
+answers. The runs fall into FOLDS parts; what is said of each part comes from a fit to the others (cross-fitting, Stone
+1974), so that no run is lost to either purpose. scikit-learn is imported here, when something is fitted, and nowhere
+where it serves.
 """
 
 from __future__ import annotations
@@ -9,22 +12,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from models.calibration import calibrate
 from models.columns import Floats, Ints
 from models.combined import Combined
 from models.features import COUNT
 from models.online import BREACH, OnlinePredictor
-from models.trees import exported
+from models.trees import Trees, exported
 from models.trust import log_loss
 
 TREES, LEAVES, DEPTH = 48, 16, 5  # what 100 rows are asked of in half a millisecond
 RATE = 0.12
 LEAST_LEAF = 60  # rows in a leaf, half a minute of an endpoint: fewer are one episode learned by heart
 MOST_BINS = 64  # 255 gain nothing and take three times as long
-HELD = 0.35  # share of the runs that the mix and the calibration are fitted to
-LEAST, DRAWS = 10, 20  # breaches on either side; draws until there are
+FOLDS = 3  # parts of the runs: each fit sees two thirds of them, and there are four fits to pay for
+LEAST, DRAWS = 10, 20  # breaches, and calm rows, outside every part; draws until there are
 ALONE = 50_000  # rows below which one thread grows the trees
 MOST_ROWS = 400_000  # of one fit
 
@@ -47,37 +49,46 @@ def fit(rows: Rows, horizon: float, seed: int = 0) -> Combined:
     """The fitted predictor. Raises NotFitted for rows of one class, too few rows, or nothing finite."""
     rows = _usable(rows)
     rng = np.random.default_rng([seed, 0xF17])
-    held = _held(rows, rng)
-    taught = np.flatnonzero(~held)
+    part = _parts(rows, rng)
+    said = np.empty((2, len(part)))
+    for fold in range(FOLDS):
+        trees, linear = _both(rows, np.flatnonzero(part != fold), rng, seed)
+        held = rows.features[part == fold]
+        said[:, part == fold] = trees.predict(held), linear.odds(held)
+    mix = _mixed(said[0], said[1], rows)
+    odds = mix[0] + mix[1:] @ said
+    calibration = calibrate(odds, rows.labels, rows.weights, rows.runs, rng)
+    trees, linear = _both(rows, np.arange(len(part)), rng, seed)
+    return Combined(trees, linear, mix, calibration, horizon, _standing(rows, calibration.probability(odds)))
+
+
+def _standing(rows: Rows, said: Floats) -> Floats:
+    """What it was worth, by label: sum of weights, of its log losses, of the rule's."""
+    found = np.zeros((2, 3))
+    for label in (0, 1):
+        mine = rows.labels == label
+        weight = rows.weights[mine]
+        own, rule = (float((weight * log_loss(rows.labels[mine], p[mine])).sum()) for p in (said, rows.rule))
+        found[label] = weight.sum(), own, rule
+    return found
+
+
+def _parts(rows: Rows, rng: np.random.Generator) -> Ints:
+    """The part of each row. Drawn anew while there is too little outside one of them. Raises NotFitted."""
+    known, place = np.unique(rows.runs, return_inverse=True)
+    for _ in range(DRAWS):
+        part: Ints = (rng.permutation(len(known)) % FOLDS)[place]
+        outside = [rows.labels[part != fold] for fold in range(FOLDS)]
+        if all(min(labels.sum(), (1 - labels).sum()) >= LEAST for labels in outside):
+            return part
+    raise NotFitted(f"{int(rows.labels.sum())} rows of breaches in {len(known)} runs are too few to fit and to check")
+
+
+def _both(rows: Rows, taught: Ints, rng: np.random.Generator, seed: int) -> tuple[Trees, OnlinePredictor]:
+    """Trees and line, fitted to these rows."""
     if len(taught) > MOST_ROWS:
         taught = np.sort(rng.choice(taught, MOST_ROWS, replace=False))
-    trees = exported(_grown(rows, taught, seed))
-    line, intercept = _line(rows, taught, rng)
-    linear = OnlinePredictor(seed, line, intercept)
-    mix = _mixed(trees.predict(rows.features[held]), linear.odds(rows.features[held]), rows, held)
-    made = Combined(trees, linear, mix, _flat(), horizon, np.zeros((2, 3)))
-    odds = made.odds(rows.features[held])
-    made.calibration = calibrate(odds, rows.labels[held], rows.weights[held], rows.runs[held], rng)
-    said = made.calibration.probability(odds)
-    for label in (0, 1):
-        mine = rows.labels[held] == label
-        weight = rows.weights[held][mine]
-        own, rule = (
-            float((weight * log_loss(rows.labels[held][mine], p[mine])).sum()) for p in (said, rows.rule[held])
-        )
-        made.standing[label] = weight.sum(), own, rule
-    return made
-
-
-def _held(rows: Rows, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Rows of the runs that check. Drawn anew while one side has too few breaches. Raises NotFitted."""
-    known = np.unique(rows.runs)
-    for _ in range(DRAWS):
-        held: npt.NDArray[np.bool_] = np.isin(rows.runs, rng.permutation(known)[: max(1, round(HELD * len(known)))])
-        taught = rows.labels[~held]
-        if min(taught.sum(), (1 - taught).sum()) >= LEAST and rows.labels[held].sum() >= LEAST:
-            return held
-    raise NotFitted(f"{int(rows.labels.sum())} rows of breaches in {len(known)} runs are too few to fit and to check")
+    return exported(_grown(rows, taught, seed)), OnlinePredictor(seed, *_line(rows, taught, rng))
 
 
 def _usable(rows: Rows) -> Rows:
@@ -116,19 +127,13 @@ def _line(rows: Rows, taught: Ints, rng: np.random.Generator) -> tuple[Floats, f
     return model.coef_[0].copy(), float(model.intercept_[0]) - float(np.log(BREACH))
 
 
-def _mixed(trees: Floats, line: Floats, rows: Rows, held: Any) -> Floats:
+def _mixed(trees: Floats, line: Floats, rows: Rows) -> Floats:
     """Intercept and weights of the two, by logistic regression; neither may speak against itself."""
     from sklearn.linear_model import LogisticRegression
 
     both = np.column_stack([trees, line])
-    model = LogisticRegression(C=1.0, max_iter=300).fit(both, rows.labels[held], sample_weight=rows.weights[held])
+    model = LogisticRegression(C=1.0, max_iter=300).fit(both, rows.labels, sample_weight=rows.weights)
     weights = np.maximum(model.coef_[0], 0.0)
     # The line is what goes on learning: it keeps a voice even where training did not need it.
     weights[1] = max(weights[1], 0.1)
     return np.array([float(model.intercept_[0]), *weights])
-
-
-def _flat() -> Any:
-    from models.calibration import Calibration
-
-    return Calibration(np.array([-1.0, 1.0]), np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([0.0, 1.0]))
