@@ -14,7 +14,10 @@ from adaptive.failure import Failure
 
 def evaluate(
     trace: Annotated[list[Path], typer.Argument(help="Recordings: files, or directories of them.", metavar="TRACE...")],
-    policy: Annotated[str, typer.Option("--policy", help="Policies, with commas between.", metavar="A,B,...")],
+    policy: Annotated[str, typer.Option("--policy", help="Policies, with commas between.", metavar="A,B,...")] = "",
+    experiment: Annotated[
+        str, typer.Option(help="Instead: two clusters that ran side by side, by chance.", metavar="FIRST,SECOND")
+    ] = "",
     cluster: Annotated[str, typer.Option(help="Of several clusters this one; else the busiest.")] = "",
     logged: Annotated[str, typer.Option(help="The policy that recorded; else told from its picks.")] = "",
     weights: Annotated[str, typer.Option(help="Static weights of endpoints.", metavar="HOST:PORT=2,...")] = "",
@@ -32,8 +35,14 @@ def evaluate(
     """Had another policy been in charge of this traffic, what would its clients have seen?
 
     A fleet is fitted to the recorded outcomes and simulated under each policy on the recorded arrivals. Refuses, with
-    exit code 1, what the trace cannot support.
+    exit code 1, what the trace cannot support. With --experiment, the requests of a route's `experiment` say what the
+    second cluster's policy would have done to all of the traffic, by differences in Q.
     """
+    if experiment:
+        if policy:
+            raise typer.BadParameter("an experiment's policies are those that ran", param_hint="--policy")
+        _experiment(trace, experiment, seed, timeout, None if warm < 0.0 else warm, out, file, threshold)
+        return
     from replay.evaluation.attempts import EvaluationError
     from replay.evaluation.document import document
     from replay.evaluation.evaluate import evaluate as run
@@ -70,6 +79,27 @@ def evaluate(
     finish(made, out, file, promises)
     if not found.predicted:
         raise typer.Exit(1)
+
+
+def _experiment(
+    trace: list[Path], clusters: str, seed: int, timeout: float, warm: float | None, out: Out, file: Path | None,
+    threshold: list[str] | None,
+) -> None:  # fmt: skip
+    """Two policies that ran side by side."""
+    from replay.evaluation.attempts import EvaluationError
+    from replay.evaluation.experiment import document, experiment
+
+    names = arguments.names(clusters)
+    if len(names) != 2:
+        raise typer.BadParameter(f"{clusters!r}: two clusters are wanted: FIRST,SECOND", param_hint="--experiment")
+    promises = read_thresholds(threshold, names)
+    ready(file)
+    read, hashes = _read(trace)
+    try:
+        found = experiment(read, *names, seed=seed, timeout=timeout, warm=warm)
+    except EvaluationError as error:
+        raise Failure(f"{', '.join(map(str, trace))}: {error}") from None
+    finish(document(found, command(), hashes, seed), out, file, promises)
 
 
 def _say(text: str) -> None:

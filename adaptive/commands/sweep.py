@@ -36,7 +36,9 @@ def sweep(
     address: Annotated[str, typer.Option(help="The cluster's scheduler; none: a cluster here.")] = "",
     out: Annotated[Literal["csv", "json"], typer.Option(help="Form on stdout; json: a line each.")] = "csv",
     file: Annotated[Path | None, typer.Option("--file", "-o", help="Write rows here as they come, as CSV.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with what --file has not got yet.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with what --file has not got, if a row of each policy comes out as it was.")
+    ] = False,
     minutes: Annotated[float, typer.Option(min=0.0, help="Stop after so long, to be resumed; 0: never.")] = 0.0,
     regret: Annotated[
         Path | None, typer.Option(help="Draw regrets there (.svg, .png), held out; a table beside it.", metavar="FILE")
@@ -107,6 +109,7 @@ def _run(
         done = [row for row in tables.read(file) if not row["error"]]
     elif file is not None and file.exists() and file.stat().st_size:
         raise Failure(f"{file} is there already: --resume goes on with it, or name another")
+    _as_before(cells, done, spreading, file)
     todo = tables.left(cells, done)
     made: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -130,6 +133,15 @@ def _run(
                     typer.echo(f"{' '.join(tables.key(row))}: {row['error']}", err=True)
                 progress.step(row["scenario"])
     return [row for row in done if tables.key(row) in wanted] + made
+
+
+def _as_before(cells: list[Cell], done: list[dict[str, Any]], spreading: Any, file: Path | None) -> None:
+    """Refuses rows of another simulator or of another policy of that name. Raises Failure."""
+    from replay.sweep.again import changed, sample
+
+    if other := changed(sample(cells, done), spreading):
+        lines = "\n  ".join(other)
+        raise Failure(f"{file}: rows of before a change; take those of these policies out, or name another:\n  {lines}")
 
 
 def _lots(cells: list[Cell], size: int) -> Iterator[list[Cell]]:

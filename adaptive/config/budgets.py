@@ -88,7 +88,7 @@ def _longest(data: dict[str, Any], cluster: Any) -> float:
     found = [
         _seconds(route, "timeout") or float("inf")
         for route in (routes if isinstance(routes, (list, tuple)) else ())
-        if isinstance(route, dict) and route.get("cluster") == cluster
+        if isinstance(route, dict) and cluster in (route.get("cluster"), _part(route, "experiment").get("cluster"))
     ]
     return max(found, default=float("inf"))
 

@@ -99,9 +99,15 @@ def _targets(data: dict[str, Any]) -> Iterator[Fault]:
     if not isinstance(clusters, dict):
         return
     for index, route in enumerate(_listed(data.get("routes"))):
-        name = route.get("cluster") if isinstance(route, dict) else None
-        if isinstance(name, str) and name not in clusters:
-            yield Fault(("routes", index, "cluster"), f"no cluster {name!r}{suggestion(name, clusters)}")
+        if not isinstance(route, dict):
+            continue
+        experiment = route.get("experiment")
+        other = experiment.get("cluster") if isinstance(experiment, dict) else None
+        for path, name in ((("cluster",), route.get("cluster")), (("experiment", "cluster"), other)):
+            if isinstance(name, str) and name not in clusters:
+                yield Fault(("routes", index, *path), f"no cluster {name!r}{suggestion(name, clusters)}")
+        if other is not None and other == route.get("cluster"):
+            yield Fault(("routes", index, "experiment", "cluster"), f"{other!r} is the route's own cluster")
 
 
 def default_name(index: int) -> str:

@@ -94,6 +94,17 @@ Path = Annotated[str, AfterValidator(_path)]
 Status = Annotated[int, Field(strict=True, ge=400, le=599)]
 
 
+class Experiment(Part):
+    """Two policies side by side: a share of the requests, by chance, goes to a cluster that has another policy.
+
+    With the same endpoints as the route's own cluster, `adaptive evaluate --experiment` tells from a recording what the
+    other policy would do to all of the traffic.
+    """
+
+    cluster: str
+    share: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.5
+
+
 class RouteConfig(Part):
     """A rule. Its conditions are all to be met: host, one of path, prefix and regex, methods, headers.
 
@@ -109,6 +120,7 @@ class RouteConfig(Part):
     methods: Methods = ()
     headers: dict[HeaderName, HeaderMatch] = Field(default={})
     cluster: str
+    experiment: Experiment | None = None
     timeout: Duration = 15.0  # the whole request, all attempts, in seconds; 0: none. Envoy's default
     attempt_timeout: Duration = 0.0  # one attempt; 0: what the cluster and the model find right
     retries: Annotated[int, Field(strict=True, ge=0, le=10)] = 2  # further attempts; more than a few only adds load
@@ -144,6 +156,11 @@ class RouteConfig(Part):
         if 0 < whole < attempt:
             raise ValueError(f"is longer than the timeout of the whole request, {whole:g}s")
         return attempt
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Where its requests go: its own cluster, and an experiment's."""
+        return (self.cluster,) if self.experiment is None else (self.cluster, self.experiment.cluster)
 
     @property
     def kind(self) -> Literal["path", "prefix", "regex"]:

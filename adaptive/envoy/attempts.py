@@ -96,7 +96,8 @@ class Attempts:
                 rule.timeout or math.inf,
                 rule.retries,
                 frozenset(rule.retry_statuses),
-                bool(rule.retries and not rule.attempt_timeout and _hedges(config.clusters[rule.cluster])),
+                bool(rule.retries and not rule.attempt_timeout)
+                and any(_hedges(config.clusters[name]) for name in rule.clusters),
             )
             for index, rule in enumerate(config.routes)
         }

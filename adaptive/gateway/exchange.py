@@ -92,7 +92,7 @@ class Exchange:
             return
         self.route = route
         self.route_index = route.index
-        cluster = plane.clusters[route.cluster]
+        cluster = plane.clusters[route.cluster] if not route.share else plane.drawn(route)
         self.timeout = patience.allowed(self) if plane.deadline_header else route.timeout
         if self.body_done:
             self.deadline = now + self.timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,7 @@ class Plane:
         # Requests are numbered worker, start of the worker, count: unique as long as a recording is.
         self._number = ((index & 0xFF) << 56) | ((epoch & 0xFF_FFFF) << 32)
         self.id_prefix = b"%016x" % (seed & 0xFFFF_FFFF_FFFF_FFFF)
+        self._chance = random.Random(f"{seed}/{index}/{epoch}/experiments").random
         self._trust: dict[bytes, bool] = {}
         self.tell: Callable[[dict[str, Any]], None] = lambda message: None  # the supervisor
         self._announced: dict[int, tuple[Announcement, float]] = {}  # by slot: what was told last, and when
@@ -138,6 +140,10 @@ class Plane:
             host = name
         path = exchange.target.partition(b"?")[0].decode("latin-1")
         return self.routes.match(exchange.method.decode("latin-1"), host, path, exchange.block.get)
+
+    def drawn(self, route: Route) -> ClusterRuntime:
+        """The cluster of a request whose route has an experiment: by chance."""
+        return self.clusters[route.second if self._chance() < route.share else route.cluster]
 
     def next_number(self) -> int:
         """A number for a request, unique within a run."""

@@ -19,7 +19,7 @@ automaton. The cost of a look-up grows with the depth of the path, not with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from adaptive.admission import Rank
@@ -52,6 +52,8 @@ class Route:
     response_set: Pairs
     response_add: Pairs
     response_remove: frozenset[bytes]
+    second: int = 0  # the experiment's cluster, and the share of requests that goes there
+    share: float = 0.0
 
 
 def _pairs(headers: dict[str, str]) -> Pairs:
@@ -62,11 +64,12 @@ def _names(headers: Iterable[str]) -> frozenset[bytes]:
     return frozenset(name.encode("ascii") for name in headers)
 
 
-def _route(index: int, config: RouteConfig, cluster: int) -> Route:
+def _route(index: int, config: RouteConfig, clusters: Mapping[str, int]) -> Route:
+    experiment = config.experiment
     return Route(
         index=index,
         name=config.name,
-        cluster=cluster,
+        cluster=clusters[config.cluster],
         timeout=config.timeout or math.inf,
         attempt_timeout=config.attempt_timeout,
         retries=config.retries,
@@ -78,6 +81,8 @@ def _route(index: int, config: RouteConfig, cluster: int) -> Route:
         response_set=_pairs(config.response_headers.set),
         response_add=_pairs(config.response_headers.add),
         response_remove=_names(config.response_headers.remove),
+        second=clusters[experiment.cluster] if experiment else 0,
+        share=experiment.share if experiment else 0.0,
     )
 
 
@@ -190,7 +195,7 @@ class RouteTable:
 
     def __init__(self, config: Config) -> None:
         clusters = {name: index for index, name in enumerate(config.clusters)}
-        self.routes = tuple(_route(i, route, clusters[route.cluster]) for i, route in enumerate(config.routes))
+        self.routes = tuple(_route(i, route, clusters) for i, route in enumerate(config.routes))
         self._exact: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}
         self._any = _Paths()

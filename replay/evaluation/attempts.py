@@ -140,6 +140,12 @@ def seen(trace: Recording, cluster: str = "") -> Seen:
     )
 
 
+def endpoints(trace: Recording, cluster: str) -> set[str]:
+    """Addresses of a cluster's endpoints, as the header has them."""
+    pairs = _of(trace.header, "endpoints", {}).values()
+    return {str(address) for name, address in pairs if str(name) == cluster}
+
+
 def _structured(rows: Any) -> Column:
     """Rows as a structured array; columns of a dictionary are put together."""
     if isinstance(rows, np.ndarray):

@@ -15,7 +15,6 @@ differences for the average reward: Σ z_t (ψ_t - ψ̄_{t+1}) θ = Σ z_t (r_t 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,23 +45,25 @@ class Differences:
     warnings: tuple[str, ...] = ()
 
 
-def arms(worker: Ints, second: Collection[int]) -> Bools:
-    """Which requests policy 1 served, where each worker of a gateway ran one policy: those of the workers `second`."""
-    return np.isin(worker, sorted(second))
+def backlog(due: Floats, sent: Floats, done: Floats, slot: Ints, instances: int) -> tuple[Floats, Floats]:
+    """What each instance had before it when each request was due, as the trace knows afterwards: how long the attempts
+    that were there still took, the last of them and all together; seconds, (n, instances) each.
 
-
-def backlog(sent: Floats, done: Floats, slot: Ints, instances: int) -> Floats:
-    """Seconds of work that each instance had before it at each request, (n, instances), as the trace knows afterwards.
-
-    Until the last attempt ended that had been sent before. Rows in order of `sent`. Counts of attempts in flight will
-    not do: they do not tell whose the waiting attempts are, and DQ then sees little of what a slow one does to those
-    behind it.
+    `due` (n,); attempts `sent`, `done`, `slot` (m,). Counts of attempts in flight will not do: they do not tell whose
+    the waiting attempts are, and DQ then sees little of what a slow one does to those behind it. Nor will the last one
+    alone, where an instance serves several at a time.
     """
-    out = np.zeros((len(sent), instances))
+    last, every = np.zeros((len(due), instances)), np.zeros((len(due), instances))
     for i in range(instances):
-        last = np.maximum.accumulate(np.where(slot == i, done, -np.inf))
-        out[1:, i] = np.maximum(last[:-1] - sent[1:], 0.0)
-    return out
+        mine = np.flatnonzero(slot == i)
+        mine = mine[np.argsort(sent[mine], kind="stable")]
+        ends, gone = done[mine], np.sort(done[mine])
+        begun, over = np.searchsorted(sent[mine], due, side="left"), np.searchsorted(gone, due, side="right")
+        latest = np.r_[-np.inf, np.maximum.accumulate(ends)]
+        last[:, i] = np.maximum(latest[begun] - due, 0.0)
+        left = np.r_[0.0, np.cumsum(ends)][begun] - np.r_[0.0, np.cumsum(gone)][over] - due * (begun - over)
+        every[:, i] = np.maximum(left, 0.0)
+    return last, every
 
 
 def queue_features(load: Floats) -> Floats:

@@ -90,11 +90,11 @@ def fit(
     known = {i: s for i, (_, s) in enumerate(parts) if s is not None}
     if not known:
         raise EvaluationError("no instance answered often enough to tell its service times from waiting")
-    patience, told = _timeout(seen, timeout)
+    waited, told = patience(seen, timeout)
     notes += told
     nodes, residuals = _nodes(seen, parts, known, notes)
     span = min(WARM, WARM_SHARE * seen.seconds) if warm is None else warm
-    made = Fit(seen, nodes, residuals, patience, span, rules or Rules(), Scenario(seen.cluster, ()), tuple(notes))
+    made = Fit(seen, nodes, residuals, waited, span, rules or Rules(), Scenario(seen.cluster, ()), tuple(notes))
     return replace(made, scenario=scenario(made, weights=weights))
 
 
@@ -227,7 +227,7 @@ def _faults(node: Node, count: int, rng: np.random.Generator | None) -> tuple[Fa
     return tuple(out)
 
 
-def _timeout(seen: Seen, given: float) -> tuple[float, list[str]]:
+def patience(seen: Seen, given: float) -> tuple[float, list[str]]:
     if given > 0.0:
         return given, []
     if len(seen.waits) >= LEAST_WAITS:

@@ -32,7 +32,7 @@ def _lines(made: Document) -> Iterator[str]:
         yield from _aligned(_figures(rows))
         yield ""
     if made["compared"]:
-        yield "compared on the same arrivals"
+        yield words.comparison(made)
         yield from _compared(made)
         yield ""
     for gone in made["refused"]:

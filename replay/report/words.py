@@ -93,6 +93,13 @@ def promise(one: Judged) -> str:
     return f"{value} ({span}){doubt}"
 
 
+def comparison(made: Document) -> str:
+    """What stands above a report's comparisons."""
+    if made["kind"] == "experiment":
+        return "had all of the traffic been the one's, and not the other's"
+    return "compared on the same arrivals"
+
+
 def better(difference: float | None, span: Interval | Sequence[float | None], verdict: bool | None) -> str:
     """What a comparison says."""
     if difference is None or None in span:

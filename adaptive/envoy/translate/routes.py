@@ -27,6 +27,7 @@ BACK_OFF = {"base_interval": "0.001s", "max_interval": "0.010s"}
 # Headers by which Envoy tells its own, or a client could steer it.
 INTERNAL = ("x-envoy-external-address", "x-envoy-internal", "x-envoy-expected-rq-timeout-ms")
 REPEATED = 1000  # the most that RE2 repeats a group
+WHOLE = 1_000_000  # parts of the requests, of which an experiment's share is a whole number
 SLACK = 1.0  # seconds after a route's time-out, by which time Envoy has surely acted on it
 
 
@@ -159,6 +160,10 @@ def _added(name: str, value: str, how: str) -> Json:
 
 def _common(rule: RouteConfig) -> Json:
     made: Json = {"cluster": rule.cluster}
+    if rule.experiment is not None:
+        second = round(WHOLE * rule.experiment.share)
+        shares = ((rule.cluster, WHOLE - second), (rule.experiment.cluster, second))
+        made = {"weighted_clusters": {"clusters": [{"name": name, "weight": part} for name, part in shares]}}
     if "host" in rule.request_headers.set:
         made["host_rewrite_literal"] = rule.request_headers.set["host"]
     return made

@@ -62,6 +62,7 @@ def valid(value: Any, rule: Any, root: dict[str, Any]) -> bool:
         "minimum": lambda bound: not number or value >= bound,
         "maximum": lambda bound: not number or value <= bound,
         "exclusiveMinimum": lambda bound: not number or value > bound,
+        "exclusiveMaximum": lambda bound: not number or value < bound,
         "minItems": lambda bound: not isinstance(value, list) or len(value) >= bound,
         "maxItems": lambda bound: not isinstance(value, list) or len(value) <= bound,
         "items": lambda one: not isinstance(value, list) or all(valid(item, one, root) for item in value),

@@ -56,6 +56,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "regex": route(regex="/user/[0-9]+(\\?|/)?", headers={"x-a": {"regex": "yes|1"}, "x-b": {"present": False}}),
     "prefix": route(prefix="/api", methods=["POST"], host="*.a.test", retries=0, attempt_timeout="300ms"),
     "path": route(path="/exact", methods=["GET", "POST"], timeout="0s", retry_statuses=[500]),
+    "experiment": {
+        **PLAIN,
+        "clusters": {**PLAIN["clusters"], "other": {**PLAIN["clusters"]["all"], "policy": "random"}},
+        "routes": [{"cluster": "all", "experiment": {"cluster": "other", "share": 0.1}}],
+    },
     "changed": route(
         request_headers={"set": {"host": "inner", "x-a": "100%"}, "add": {"x-b": ""}, "remove": ["x-c"]},
         response_headers={"set": {"x-a": "50% off"}, "remove": ["server"]},

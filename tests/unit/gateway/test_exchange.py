@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from adaptive.telemetry import counters
@@ -96,6 +97,29 @@ def test_a_stale_pooled_connection_costs_a_get_nothing_even_when_all_are_stale(w
         clients[0].exchange.attempt.upstream.transport.lose()  # type: ignore[union-attr]
     world.open().data_received(OK)
     assert sent(clients[0]).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_an_experiment_gives_a_share_of_the_requests_to_another_cluster_with_all_their_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four standard errors of 400 draws at a quarter are 0.09."""
+    other = CONFIG.replace("routes:", "  api-b: {endpoints: [127.0.0.1:9001, 127.0.0.1:9002], policy: random}\nroutes:")
+    config = other.replace("cluster: api,", "cluster: api, experiment: {cluster: api-b, share: 0.25},")
+    world = make_world(monkeypatch, config)
+    client = world.client()
+    failing = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+    for _ in range(400):
+        client.data_received(GET)
+        for answer in (failing, OK):
+            upstream = world.open() if world.opening else client.exchange.attempt.upstream  # type: ignore[union-attr]
+            assert upstream is not None
+            upstream.data_received(answer)
+    rows = world.outcomes()
+    assert set(rows["attempt"]) == {1, 2}
+    by_request = [set(rows["cluster"][rows["request"] == number]) for number in np.unique(rows["request"])]
+    assert all(len(clusters) == 1 for clusters in by_request)
+    assert {int(slot) for slot in rows["slot"][rows["cluster"] == 1]} == {3, 4}
+    assert abs(sum(clusters == {1} for clusters in by_request) / 400 - 0.25) < 0.09
 
 
 def test_an_attempt_that_is_never_answered_ends_with_the_routes_time_out_and_is_marked_censored(world: World) -> None:

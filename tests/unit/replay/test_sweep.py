@@ -19,10 +19,12 @@ from adaptive.cli import app
 from adaptive.commands import arguments
 from adaptive.commands import sweep as sweep_command
 from adaptive.commands.progress import Progress, until
+from adaptive.failure import Failure
 from replay.policies import named
 from replay.scenario import ScenarioError
 from replay.sweep import regret
 from replay.sweep import rows as tables
+from replay.sweep.again import sample
 from replay.sweep.cells import Cell, Stock, grid, known
 from replay.sweep.measure import KEY, measure
 from replay.sweep.regret import Case, Regret, lines, table, worth
@@ -161,6 +163,25 @@ def test_a_sweep_goes_on_where_it_stopped_and_draws_its_regrets(tmp_path: Path) 
     first = picture.read_bytes()
     CliRunner().invoke(app, asked)
     assert picture.read_bytes() == first
+
+
+def test_rows_of_before_a_change_are_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    asked = [*ASKED, "--file", str(path)]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    rows = tables.read(path)
+    assert [cell.policy for cell, _ in sample(cells(), rows)] == ["gates", "clairvoyant"]
+    with path.open("w") as to:
+        tables.begin(to)
+        for row in rows:
+            tables.write(to, {**row, "mean": row["mean"] * (1 + 1e-15)} if row["policy"] == "gates" else row)
+    before = path.read_text()
+    error = CliRunner().invoke(app, [*asked, "--resume"]).exception
+    assert isinstance(error, Failure)
+    assert "rows of before a change" in str(error)
+    assert [line.split()[1] for line in str(error).splitlines()[1:]] == ["gates"]
+    assert "mean is" in str(error)
+    assert path.read_text() == before
 
 
 def test_rows_go_to_stdout_as_csv_or_json() -> None:

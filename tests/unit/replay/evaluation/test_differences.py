@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from replay.evaluation.differences import arms, backlog, differences, queue_features
+from replay.evaluation.differences import backlog, differences, queue_features
 from replay.evaluation.intervals import Resampling, block_ids
 
 LOAD, SERVICE = 0.7, (1.0, 0.9)
@@ -29,7 +29,7 @@ def queue(seed: int, n: int, chance_of: str = "fair") -> tuple[np.ndarray, ...]:
 def found(seed: int, n: int, **options: str):
     due, latency, second = queue(seed, n, **options)
     ids = block_ids(due, float(due[-1]) / 50)
-    features = queue_features(backlog(due, due + latency, np.zeros(n, int), 1))
+    features = queue_features(backlog(due, due, due + latency, np.zeros(n, int), 1)[0])
     return differences(latency, second, features, ids, Resampling(50, np.random.default_rng([seed, 1]), 300))
 
 
@@ -72,10 +72,8 @@ def test_a_policy_that_hardly_served_is_an_error() -> None:
         )
 
 
-def test_workers_tell_the_policies_apart() -> None:
-    assert arms(np.array([0, 1, 2, 1]), {1, 2}).tolist() == [False, True, True, True]
-
-
-def test_backlog_is_the_time_until_the_last_attempt_before_ends() -> None:
+def test_backlog_is_the_time_until_attempts_under_way_end() -> None:
     sent, done = np.array([0.0, 1.0, 2.0, 9.0]), np.array([5.0, 3.0, 4.0, 10.0])
-    assert backlog(sent, done, np.array([0, 1, 0, 0]), 2).tolist() == [[0, 0], [4, 0], [3, 1], [0, 0]]
+    last, every = backlog(np.array([0.0, 1.0, 2.0, 3.5, 9.0]), sent, done, np.array([0, 1, 0, 0]), 2)
+    assert last.tolist() == [[0, 0], [4, 0], [3, 1], [1.5, 0], [0, 0]]
+    assert every.tolist() == [[0, 0], [4, 0], [3, 1], [2, 0], [0, 0]]
