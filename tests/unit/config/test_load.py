@@ -75,6 +75,8 @@ routes:
     timeout: 2
   - {path: x, cluster: api, timeout: 1s, attempt_timeout: 2s}
   - {regex: "(", methods: "G T"}
+  - {path: /a, cluster: api, experiment: {cluster: apy}}
+  - {path: /b, cluster: api, experiment: {cluster: api, share: 1.0}}
 """
     assert errors(text) == [
         "g.yaml:1: listen[1]: 127.0.0.1:8080 is taken by 127.0.0.1:8080 above",
@@ -95,6 +97,9 @@ routes:
         "g.yaml:18: routes[2].regex: RE2 refuses '(': missing ): (",
         "g.yaml:18: routes[2].methods: 'G T' is not a method",
         "g.yaml:18: routes[2].cluster: this key is required",
+        "g.yaml:19: routes[3].experiment.cluster: no cluster 'apy'; did you mean \"api\"?",
+        "g.yaml:20: routes[4].experiment.share: must be less than 1",
+        "g.yaml:20: routes[4].experiment.cluster: 'api' is the route's own cluster",
     ]
 
 

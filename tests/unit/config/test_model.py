@@ -71,21 +71,3 @@ def test_the_hash_names_what_the_configuration_says_but_for_secrets() -> None:
     assert config_hash(config()) == config_hash(config("other"))
     assert config_hash(config()) == config_hash(Config.model_validate_json(config().model_dump_json()))
     assert config_hash(config()) != config_hash(parse(TEXT + "workers: 2\n", env={"TOKEN": "hunter2"}))
-
-
-def test_an_experiment_names_another_cluster_that_there_is() -> None:
-    text = """
-listen: 127.0.0.1:8080
-clusters:
-  api: {endpoints: [127.0.0.1:9001]}
-routes:
-  - {path: /a, cluster: api, experiment: {cluster: apy}}
-  - {path: /b, cluster: api, experiment: {cluster: api, share: 1}}
-"""
-    with pytest.raises(ConfigErrors) as caught:
-        parse(text, "g.yaml", {})
-    assert [str(error) for error in caught.value.errors] == [
-        "g.yaml:6: routes[0].experiment.cluster: no cluster 'apy'; did you mean \"api\"?",
-        "g.yaml:7: routes[1].experiment.cluster: 'api' is the route's own cluster",
-        "g.yaml:7: routes[1].experiment.share: must be below 1",
-    ]
