@@ -27,7 +27,7 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",
     "greater_than": lambda context: f"must be more than {context['gt']}",
     "less_than_equal": lambda context: f"must be at most {context['le']}",
-    "less_than": lambda context: f"must be less than {context['lt']}",
+    "less_than": lambda context: f"must be less than {context['lt']:g}",
     "too_short": lambda _: "must have at least one entry",
     "too_long": lambda context: f"must have at most {context['max_length']} entries",
 }

@@ -40,7 +40,7 @@ class Goreplay(Importer):
             head, _, payload = raw.partition(b"\n")
             match = _HEADER.match(head)
             if match is None:
-                yield Unit(place, _text(raw), f"its header {shown(_text(head))} is not `type id timestamp`")
+                yield Unit(place, _text(raw), Unusable(f"its header {shown(_text(head))} is not `type id timestamp`"))
                 continue
             kind, key, at = match[1], match[2], int(match[3])
             if kind == b"1":
@@ -54,14 +54,12 @@ class Goreplay(Importer):
                 response = (at, int(match[4] or 0), payload)
                 yield Unit(first, _text(sent + SEPARATOR + raw), _Exchange((begun, asked), response))
             elif kind == b"2":
-                yield Unit(place, _text(raw), "a response whose request is not in the capture")
+                yield Unit(place, _text(raw), Unusable("a response whose request is not in the capture"))
         for left in waiting.values():
             yield _unanswered(left)
 
-    def parse(self, value: _Exchange | str) -> Iterator[Attempt]:
+    def parse(self, value: _Exchange) -> Iterator[Attempt]:
         """One request."""
-        if isinstance(value, str):
-            raise Unusable(value)
         at, payload = value.request
         method, path = request_line(_text(payload.partition(b"\n")[0].rstrip(b"\r")))
         if method is None:

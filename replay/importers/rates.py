@@ -41,7 +41,7 @@ class Count(NamedTuple):
 
 
 class Rates(Importer):
-    """What the importers of counts share: a unit is a Count, or the reason why it is none."""
+    """What the importers of counts share: a unit is a Count."""
 
     unit = "sample"
     lacks = frozenset({"propensity", "connect", "first_byte", "done"})
@@ -52,10 +52,8 @@ class Rates(Importer):
         self._made = 0
         self.notes.append("counts hold arrivals only, which were drawn within each span of time: no latency")
 
-    def parse(self, value: Count | str) -> Iterator[Attempt]:
+    def parse(self, value: Count) -> Iterator[Attempt]:
         """The arrivals of one span. Fractions of a request are settled by chance."""
-        if isinstance(value, str):
-            raise Unusable(value)
         first, last = self.options.window
         if value.end <= first or value.start >= last:
             return
@@ -99,7 +97,9 @@ class Prometheus(Rates):
                 except (IndexError, TypeError, ValueError):
                     at = value = math.nan
                 if not math.isfinite(at) or not math.isfinite(value) or value < 0.0:
-                    yield Unit(place, json.dumps(sample) + "\n", f"{shown(str(sample))} is no sample of a counter")
+                    yield Unit(
+                        place, json.dumps(sample) + "\n", Unusable(f"{shown(str(sample))} is no sample of a counter")
+                    )
                     continue
                 if before is not None and at > before[0]:
                     seconds = at - before[0]
@@ -125,12 +125,11 @@ class Counts(Rates):
                 at, value = moment(period.strip(), "period"), float(count)
             except (Unusable, ValueError):
                 if place > 1:
-                    yield Unit(place, raw, f"{shown(line)} is not `period,count`")
+                    yield Unit(place, raw, Unusable(f"{shown(line)} is not `period,count`"))
                 continue
             if not (math.isfinite(value) and value >= 0.0) or (held and at <= held[2]):
-                yield Unit(
-                    place, raw, "its count is below 0" if value < 0.0 else "its period is not after the one above"
-                )
+                why = "its count is below 0" if value < 0.0 else "its period is not after the one above"
+                yield Unit(place, raw, Unusable(why))
                 continue
             if held is not None:
                 last = at - held[2]
@@ -159,7 +158,7 @@ class NginxPlus(Rates):
                     for peer in (group["peers"] if isinstance(group, dict) else group)
                 }
             except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-                yield Unit(place, raw, "is no snapshot of the status API")
+                yield Unit(place, raw, Unusable("is no snapshot of the status API"))
                 continue
             for key, value in counts.items():
                 start, old = before.get(key, (at, value))

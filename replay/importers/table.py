@@ -78,19 +78,17 @@ class Table(Importer):
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Unit(reader.line_num, "", str(error))
+                yield Unit(reader.line_num, "", Unusable(str(error)))
                 continue
             if row:
                 raw = ",".join(row) + "\n"
                 if len(row) != len(head):
-                    yield Unit(reader.line_num, raw, f"has {len(row)} cells, the heading {len(head)}")
+                    yield Unit(reader.line_num, raw, Unusable(f"has {len(row)} cells, the heading {len(head)}"))
                 else:
                     yield Unit(reader.line_num, raw, dict(zip(head, row, strict=True)))
 
-    def parse(self, value: Mapping[str, str] | str) -> Iterator[Attempt]:
+    def parse(self, value: Mapping[str, str]) -> Iterator[Attempt]:
         """One row."""
-        if isinstance(value, str):
-            raise Unusable(value)
         got = {field: value[column] for field, column in self._fields.items()}
         latency = self._span(got, "latency")
         done, sent = self._moment(got, "done"), self._moment(got, "sent_at")
