@@ -184,9 +184,7 @@ class _Stage:
     def predict(self, policy: Policy, excess: Mapping[str, float], estimators: bool) -> Predicted | list[str]:
         """What the policy would have done, or why that cannot be said."""
         made, first = self.made, self.plain[0]
-        runs = tuple(
-            self.run(made.scenario, policy, s, record=s == first, predictor=self.predictor) for s in self.plain
-        )
+        runs = tuple(self._run(made.scenario, policy, s, record=s == first) for s in self.plain)
         reasons = _support(made, runs[0])
         if reasons:
             return reasons
@@ -196,7 +194,10 @@ class _Stage:
 
     def _drawn(self, worlds: Sequence[Scenario], policy: Policy, offset: int) -> list[Run]:
         base = 1000 * self.seed + offset
-        return [self.run(w, policy, base + k, predictor=self.predictor) for k, w in enumerate(worlds)]
+        return [self._run(w, policy, base + k) for k, w in enumerate(worlds)]
+
+    def _run(self, world: Scenario, policy: Policy, seed: int, record: bool = False) -> Run:
+        return self.run(world, policy, seed, record=record, predictor=self.predictor, compiled=not record)
 
 
 def _simulator() -> Simulate:

@@ -131,7 +131,7 @@ def _together(arms: tuple[Seen, Seen], timeout: float, warm: float) -> _Requests
         return np.concatenate([getattr(arm.requests, name) for arm in arms])[order]
 
     failed = column("failed")
-    taken = np.minimum(np.where(failed, timeout, column("latency")), timeout)
+    taken = np.where(failed, timeout, column("latency"))
     second = np.concatenate([np.full(len(each), k == 1) for k, each in enumerate(dues)])[order]
     due = due[order]
     return _Requests(due, taken, failed, column("post"), column("attempts"), second, _loads(due, arms, origin))

@@ -21,6 +21,7 @@ from replay.scenario import Clients, Fault, Instance, Load, Rules, Scenario, Ser
 
 WIRE = 0.0003  # seconds to an instance and back on a local network; far less than any service time
 LEAST_WAITS = 3  # clients that hung up after about the same time tell their time-out
+ANSWERED_SHARE = 0.999  # of the answered requests, by which clients did wait as long; the rest may be single oddities
 PATIENCE = 2.0  # seconds that clients are taken to wait where none was seen to hang up
 DISTINCT = 0.02  # a factor nearer to 1 than this is no fault
 WARM = 5.0  # seconds at the beginning that are not judged: the simulation begins with empty queues
@@ -228,10 +229,15 @@ def _faults(node: Node, count: int, rng: np.random.Generator | None) -> tuple[Fa
 
 
 def patience(seen: Seen, given: float) -> tuple[float, list[str]]:
+    """How long clients wait, seconds: as given, or as those did that hung up; and what to say of it.
+
+    Never less than almost all answered ones have waited: a client that was late itself hangs up early.
+    """
     if given > 0.0:
         return given, []
     if len(seen.waits) >= LEAST_WAITS:
-        return float(np.median(seen.waits)), []
+        answered = seen.requests.latency[~seen.requests.failed]
+        return max(float(np.median(seen.waits)), float(np.quantile(answered, ANSWERED_SHARE))), []
     longest = float(seen.requests.latency.max())
     found = max(PATIENCE, longest)
     return found, [f"too few clients hung up to tell how long they wait: {found:.3g} s is assumed (--timeout says it)"]
