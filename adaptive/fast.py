@@ -24,6 +24,9 @@ PATIENCE_PROBE, PATIENCE_PROBE_FLOOR = 3.0, 0.05
 # that takes 6 % from the p99; 1.3 times it, 1 %.
 HEDGE, HEDGE_FLOOR = 1.0, 0.01
 HEDGE_PROBE, HEDGE_PROBE_FLOOR = 2.0, 0.01  # and at a lane in doubt after this multiple of the typical latency
+# A priority has nobody free where each lane has this part of what fills it in flight: to wait there takes half a
+# service then, and the way to another zone seldom takes as much.
+SPILL = 0.5
 
 
 class FastLoop(Graded):
@@ -95,7 +98,7 @@ class FastLoop(Graded):
             tiers = [list(range(a, b)) for a, b in self.ranges]
         if not any(tiers):
             return None
-        shares = self._shares_of(tiers)
+        shares = self._spilled(tiers, self._shares_of(tiers))
         u = self.random() if explore else 1.0
         if u < explore:
             self.explored = True
@@ -120,6 +123,17 @@ class FastLoop(Graded):
             return [share / whole for share in shares]
         first = next(rank for rank, tier in enumerate(tiers) if tier)
         return [float(rank == first) for rank in range(len(tiers))]
+
+    def _spilled(self, tiers: Sequence[Sequence[int]], shares: Sequence[float]) -> list[float]:
+        """What falls to a tier that has nobody free goes to the next one that has: by load, not by endpoints."""
+        if len(tiers) == 1:
+            return list(shares)
+        ring = self.ring
+        free = [any(ring[i].load < SPILL * ring[i].full and ring[i].gate < POINT for i in tier) for tier in tiers]
+        taken = [0.0] * len(tiers)
+        for rank, share in enumerate(shares):
+            taken[next((other for other in range(rank, len(tiers)) if free[other]), rank)] += share
+        return taken
 
     def _draw(self, shares: Sequence[float]) -> int:
         """Rank of a tier."""

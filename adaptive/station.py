@@ -230,7 +230,7 @@ class Station:
 
     def _assignment(self, config: Config, push: Push) -> Any:
         own = config.clusters[push.cluster]
-        return messages.parse(translate.ENDPOINTS, assignment(push.cluster, own, push.lines))
+        return messages.parse(translate.ENDPOINTS, assignment(push.cluster, own, push.lines, config.server.zone))
 
     def _be_patient(self, config: Config) -> None:
         """Give routes the patience that their clusters' typical latencies ask for."""

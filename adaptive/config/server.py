@@ -124,6 +124,9 @@ class Server(Part):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     trusted: tuple[Network, ...] = ()  # X-Forwarded-* of peers in these networks is believed
+    # The gateway's own zone: within a priority its endpoints come before those of others, which take what it cannot
+    # bear. An endpoint that names no zone is near to everyone.
+    zone: str = ""
     # The request header that tells endpoints how many milliseconds are left for their answer; none unless named. What
     # a trusted peer says by it shortens the route's time-out. Between Envoys it is x-envoy-expected-rq-timeout-ms.
     deadline_header: Deadline | None = None

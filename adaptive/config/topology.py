@@ -33,17 +33,24 @@ def assign_slots(config: Config, previous: Mapping[str, int]) -> dict[str, int]:
     return slots
 
 
-def _members(name: str, cluster: ClusterConfig, slots: Mapping[str, int]) -> tuple[Member, ...]:
+def ranks(cluster: ClusterConfig, zone: str) -> list[int]:
+    """Which endpoints come first, from 0 on without a gap: by priority, and within one those of the own `zone`."""
+    keys = [(e.priority, bool(zone and e.zone and e.zone != zone)) for e in cluster.endpoints]
+    order = sorted(set(keys))
+    return [order.index(key) for key in keys]
+
+
+def _members(name: str, cluster: ClusterConfig, zone: str, slots: Mapping[str, int]) -> tuple[Member, ...]:
     return tuple(
         Member(
             endpoint=Endpoint(name, e.host, e.port),
             slot=slots[slot_key(name, e.address)],
             weight=e.weight,
-            priority=e.priority,
+            priority=rank,
             zone=e.zone,
             metadata=dict(e.metadata),
         )
-        for e in cluster.endpoints
+        for e, rank in zip(cluster.endpoints, ranks(cluster, zone), strict=True)
     )
 
 
@@ -53,7 +60,7 @@ def topology(config: Config, slots: Mapping[str, int], generation: int) -> Topol
         Cluster(
             name=name,
             index=index,
-            members=_members(name, cluster, slots),
+            members=_members(name, cluster, config.server.zone, slots),
             policy=cluster.policy,
             objective_errors=cluster.objective.errors,
             objective_latency=cluster.objective.latency,

@@ -285,6 +285,26 @@ def test_traffic_spills_to_the_next_priority_when_too_little_is_usable() -> None
     assert counts[1] == pytest.approx(5000 * 0.3, abs=5 * (5000 * 0.3 * 0.7) ** 0.5)  # 1 - 1.4 · 4/8
 
 
+def test_what_a_priority_cannot_take_at_once_goes_to_the_next_one_that_can() -> None:
+    fleet = Fleet(6, priorities=(0, 0, 1, 1, 2, 2))
+    for lane in fleet.lanes:
+        lane.full = 12.0
+
+    def load(*slots: int) -> None:
+        for slot in slots:
+            for _ in range(6):
+                fleet.send(fleet.lanes[slot])
+
+    assert fleet.picked(False) == {0, 1}
+    load(0)
+    assert fleet.picked(False) == {1}
+    load(1)
+    assert fleet.picked(False) == {2, 3}
+    assert fleet.balancer.propensity == pytest.approx(0.5)
+    load(2, 3, 4, 5)
+    assert fleet.picked(False) == {0, 1}, "where nobody is free, the first priority has it"
+
+
 def test_patience_is_learned_from_the_tail() -> None:
     fleet = Fleet(4)
     lane = fleet.lanes[0]

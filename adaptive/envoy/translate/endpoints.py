@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from adaptive.config.model import ClusterConfig
-from adaptive.config.topology import slot_key
+from adaptive.config.topology import ranks, slot_key
 from adaptive.envoy.translate.words import SERVICE, Json, socket_address
 from adaptive.types import FULL_WEIGHT, Health
 
@@ -91,10 +91,10 @@ def shares(lines: Sequence[Line]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def assignment(name: str, own: ClusterConfig, lines: Sequence[Line]) -> Json:
-    """The ClusterLoadAssignment: endpoints by priority and zone."""
+def assignment(name: str, own: ClusterConfig, lines: Sequence[Line], zone: str = "") -> Json:
+    """The ClusterLoadAssignment: endpoints by priority and zone, those of the gateway's own zone first."""
     groups: dict[tuple[int, str], list[Json]] = {}
-    for endpoint, line in zip(own.endpoints, lines, strict=True):
+    for endpoint, line, rank in zip(own.endpoints, lines, ranks(own, zone), strict=True):
         metadata: dict[str, Mapping[str, str]] = {SERVICE: {"e": slot_key(name, endpoint.address)}}
         if own.tls is not None:
             metadata["envoy.transport_socket_match"] = {"host": endpoint.host}
@@ -104,7 +104,7 @@ def assignment(name: str, own: ClusterConfig, lines: Sequence[Line]) -> Json:
             "load_balancing_weight": line.weight,
             "metadata": {"filter_metadata": metadata},
         }
-        groups.setdefault((endpoint.priority, endpoint.zone), []).append(made)
+        groups.setdefault((rank, endpoint.zone), []).append(made)
     localities = [
         {"locality": {"zone": zone}, "priority": priority, "lb_endpoints": members}
         for (priority, zone), members in sorted(groups.items())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from adaptive.config.load import parse
 from adaptive.config.model import Config
-from adaptive.config.topology import assign_slots, topology
+from adaptive.config.topology import assign_slots, ranks, topology
 
 
-def config(**clusters: list[str]) -> Config:
+def config(**clusters: list[Any]) -> Config:
     text = "listen: 127.0.0.1:0\nclusters:\n"
     text += "".join(f"  {name}: {{endpoints: {endpoints}}}\n" for name, endpoints in clusters.items())
     return parse(text + f"routes: [{{cluster: {next(iter(clusters))}}}]\n")
@@ -51,6 +53,14 @@ routes: [{cluster: a}]
     member, _ = b.members
     assert (member.weight, member.zone, member.priority, member.metadata, member.slot) == (2.0, "z", 1, {"v": "2"}, 0)
     assert str(member.endpoint) == "b/x:1"
+
+
+def test_endpoints_of_the_own_zone_come_first_within_their_priority() -> None:
+    places = [("near", 0), ("far", 0), ("", 0), ("far", 1), ("farther", 1)]
+    endpoints = [{"address": f"x:{i + 1}", "zone": zone, "priority": p} for i, (zone, p) in enumerate(places)]
+    cluster = config(a=endpoints).clusters["a"]
+    assert ranks(cluster, "near") == [0, 1, 0, 2, 2]
+    assert ranks(cluster, "") == [0, 0, 0, 1, 1]
 
 
 def test_a_topology_of_endpoints_without_slots_is_a_bug_and_not_made() -> None:

@@ -142,6 +142,8 @@ def test_endpoints_go_by_priority_and_zone_and_carry_their_stable_name() -> None
     own = parse(yaml.safe_dump(text)).clusters["one"]
     made = assignment("one", own, decide(own, [100] * 3, [0] * 3, False))
     assert [(each["priority"], each["locality"]["zone"]) for each in made["endpoints"]] == [(0, "a"), (0, "b"), (1, "")]
+    near_b = assignment("one", own, decide(own, [100] * 3, [0] * 3, False), "b")["endpoints"]
+    assert [(each["priority"], each["locality"]["zone"]) for each in near_b] == [(0, "b"), (1, "a"), (2, "")]
     (first,) = made["endpoints"][0]["lb_endpoints"]
     assert first["metadata"]["filter_metadata"]["adaptive"] == {"e": "one|127.0.0.1:3"}
 
