@@ -62,6 +62,7 @@ class Attempts:
     done: Floats
     end: Column  # ANSWERED and so on
     post: Column  # bool: must not be sent twice
+    beaten: Column  # bool: given up because another attempt of its request was answered first
     slot: int
     name: str
 
@@ -178,9 +179,9 @@ def _instance(rows: Column, slot: int, name: str, origin: float) -> Attempts:
     bad = (kind == ANSWERED) & (rows["status"] >= 500) & ~np.isin(rows["status"], (501, 505))
     kind = np.where(bad, ERROR, kind)
     post = (rows["marks"] & Mark.REPEATABLE) == 0
-    return Attempts(
-        rows["sent_at"] - origin, np.maximum(rows["done"], rows["sent_at"]) - origin, kind, post, slot, name
-    )
+    beaten = rows["cause"] == Cause.CANCELLED
+    sent, done = rows["sent_at"] - origin, np.maximum(rows["done"], rows["sent_at"]) - origin
+    return Attempts(sent, done, kind, post, beaten, slot, name)
 
 
 def _requests(rows: Column, slots: list[int], origin: float) -> Recorded:

@@ -112,6 +112,8 @@ def hangs(one: Attempts, seconds: float) -> tuple[list[Span], Column]:
 
     An attempt that was given up either hangs, or would have been answered later than that: the first with probability
     p, the second with (1 - p)·P(latency > elapsed). P is read off the instance's own answers, over their local median.
+    Where slow attempts have others beside them, the slowest are never answered, so that answers say too little of what
+    is slow: those beaten make a hang only where the instance gave up more than it answered.
     """
     hung = np.zeros(len(one), dtype=bool)
     given, answered = one.end == GIVEN_UP, one.end == ANSWERED
@@ -134,6 +136,8 @@ def hangs(one: Attempts, seconds: float) -> tuple[list[Span], Column]:
         if p * inside.sum() < 2.0 or p < UNUSUAL or (inside & given).sum() < TWICE * late + 3.0 * np.sqrt(late):
             continue
         mine = inside & given
+        if 2 * (mine & one.beaten).sum() > mine.sum() and mine.sum() < (inside & answered).sum():
+            continue
         hung[mine] = p / (p + (1.0 - p) * beyond[mine]) > 0.5
         if hung[mine].any():
             found.append(Span("hang", s.start, s.end, min(1.0, p), s.error, count=int(hung[mine].sum())))

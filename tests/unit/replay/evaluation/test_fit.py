@@ -287,3 +287,26 @@ def test_naive_replay_draws_from_where_the_policy_would_have_sent() -> None:
     target = np.tile([1.0, 0.0], (len(found.requests.due), 1))
     latency, _ = reassigned(found, target, np.random.default_rng(2), 2.0)
     assert set(latency) <= set(found.requests.latency[found.requests.first == 0])
+
+
+def beaten(slow: float, always: tuple[float, float] = (0.0, 0.0)) -> Any:
+    """Two instances, at the first of which a share of the requests, and all within `always`, took so long that another
+    attempt of theirs won after 0.3 s.
+    """
+    rng = np.random.default_rng(5)
+    sent, done, _ = queue(rng, 12, 100.0)
+    lost = (rng.random(len(sent)) < slow) | ((sent >= always[0]) & (sent < always[1]))
+    recording = trace([(sent, np.where(lost, sent + 0.3, done), lost), queue(rng, 12, 100.0)])
+    recording.rows["cause"][: len(lost)][lost] = Cause.CANCELLED
+    return recording
+
+
+def test_a_few_that_lost_to_a_second_copy_are_late_ones_and_no_hang() -> None:
+    recording = beaten(0.04)
+    assert not [span for span in fitted(recording).nodes[0].spans if span.kind == "hang"]
+
+
+def test_an_instance_at_which_all_lost_to_second_copies_hangs() -> None:
+    recording = beaten(0.0, (8.0, 12.0))
+    (found,) = [span for span in fitted(recording).nodes[0].spans if span.kind == "hang"]
+    assert (found.start, found.end) == (pytest.approx(8.0, abs=0.5), pytest.approx(12.0, abs=0.5))
