@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptive.types import Mark
 from replay.evaluation import recorded
 from replay.evaluation.attempts import EvaluationError, Recording, Seen, seen
 from replay.evaluation.beside import beside
@@ -36,6 +37,9 @@ CLEAR = 0.01
 # What the model may be wrong by beside its floor, where no check under the policy that recorded could be made.
 BLIND = 0.03
 
+# Share of attempts that were second copies from which on they make the 99th percentile what it is.
+HEDGED = 0.005
+HEDGING = "adaptive"  # of the policies that are simulated, what those are called which send them
 Simulate = Callable[..., Run]
 Say = Callable[[str], None]
 
@@ -111,8 +115,9 @@ def evaluate(
     assert isinstance(check_policy, Policy)
     say(f"checking the fit by simulating {logged or 'the recorded picks'}")
     checks = stage.checks(check_policy)
-    _refuse(checks, logged)
-    excess = {c.name: c.excess if logged else _blind(c) for c in checks}
+    alike = "" if _hedged(data) and HEDGING not in logged else logged  # the recorded gateway, and that of the check
+    _refuse(checks, alike, logged)
+    excess = {c.name: c.excess if alike else _blind(c) for c in checks}
     predicted: list[Predicted] = []
     for policy in (named[name] for name in dict.fromkeys(policies)):
         if isinstance(policy, Exception):
@@ -123,7 +128,7 @@ def evaluate(
             predicted.append(found)
         else:
             refused += [(policy.name, reason) for reason in found]
-    warnings = (*made.notes, *_loose(checks), *_caveats(logged, told, estimators))
+    warnings = (*made.notes, *_loose(checks), *_caveats(logged, told, estimators, bool(alike)))
     pairs = _compared(predicted, seed)
     by = logged or recorded.NAME
     return Evaluation(made, by, checks, tuple(predicted), tuple(refused), pairs, warnings, trace.partial, stage.plain)
@@ -136,12 +141,24 @@ def _likely(data: Seen, say: Say) -> str:
     return guessed if ahead > CLEAR else ""
 
 
-def _caveats(logged: str, told: bool, estimators: bool) -> list[str]:
-    """What to bear in mind of every answer. `told`: whether the policy that recorded was named, not guessed."""
+def _hedged(data: Seen) -> bool:
+    """Whether so many requests had second copies beside them that the latencies tell of it."""
+    return float(((data.rows["marks"] & Mark.HEDGE) > 0).mean()) > HEDGED
+
+
+def _caveats(logged: str, told: bool, estimators: bool, alike: bool) -> list[str]:
+    """What to bear in mind of every answer. `told`: whether the policy that recorded was named, not guessed; `alike`:
+    whether its gateway and the simulated one do the same.
+    """
     out = []
     if logged and not told:
         out.append(f"the trace was recorded under {logged}, as far as its picks tell (--logged says it)")
-    elif not logged:
+    if logged and not alike:
+        out.append(
+            f"slow requests had second copies beside them, which {logged} as it is simulated does not send: only "
+            "latencies that come out too short are held against the fit"
+        )
+    if not logged:
         out.append(
             "the policy that recorded is not known (--logged says it): the fit was checked with the recorded picks, "
             "which no longer suit the queues that they meet, so that the intervals are wider than they need be"
@@ -230,8 +247,8 @@ def _blind(one: Check) -> float:
     return float(np.hypot(BLIND, one.excess if one.off < 0.0 else 0.0))
 
 
-def _refuse(checks: Sequence[Check], logged: str) -> None:
-    bad = [c for c in checks if c.refused and (logged or c.off < 0.0)]
+def _refuse(checks: Sequence[Check], alike: str, logged: str) -> None:
+    bad = [c for c in checks if c.refused and (alike or c.off < 0.0)]
     if bad:
         told = ", ".join(f"{c.name} {1e3 * c.simulated:.1f} ms for {1e3 * c.recorded:.1f} ms" for c in bad)
         hint = "" if logged else "; the policy that recorded is not known, and --logged names it"

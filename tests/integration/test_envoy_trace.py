@@ -12,6 +12,7 @@ import pytest
 from adaptive import clock
 from adaptive.types import Cause, Mark
 from tests import envoys
+from tests.commands import run
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
 from tests.conformance.dataplane.origin import Origin, Visit
 from tests.conformance.dataplane.wire import reply
@@ -86,3 +87,11 @@ def test_hedges_and_what_they_beat_are_recorded_as_such(recorded: Path) -> None:
     final = Counter(row["request"] for row in rows if row["marks"] & Mark.FINAL)
     assert set(final.values()) == {1}
     assert final.keys() == {row["request"] for row in rows}, "one attempt of each request is what its client saw"
+
+
+def test_other_policies_are_evaluated_from_it_with_no_word_of_envoy(recorded: Path) -> None:
+    """Some seconds: the recording is fitted and simulated many times over."""
+    done = run("evaluate", recorded, "--policy", "least_request,round_robin", "--logged", "least_request")
+    assert done.exit_code == 0, done.output
+    assert "0 failures recorded, 0 simulated" in done.output
+    assert "slow requests had second copies beside them" in " ".join(done.output.split())
