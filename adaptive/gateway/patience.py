@@ -75,9 +75,12 @@ def hedge(attempt: Attempt, now: float) -> None:
 
 def worth_waiting(exchange: Exchange, now: float) -> bool:
     """Whether an attempt that is slower than the balancer likes is still the best there is: giving it up without a
-    retry to follow would make a failure of mere slowness. A time-out that the route names is kept all the same.
+    retry to follow would make a failure of mere slowness. It is work done twice, as a hedge is, and so within what
+    those may add: else a gateway that awakes gives up all that waited for it. A time-out that the route names is kept
+    all the same.
     """
-    return not exchange.route.attempt_timeout and not exchange.cluster.budget.affords(now)
+    cluster = exchange.cluster
+    return not exchange.route.attempt_timeout and not (cluster.budget.affords(now) and cluster.hedges.affords(now))
 
 
 def may_go_again(exchange: Exchange, slot: int, cause: int, now: float) -> bool:

@@ -33,7 +33,11 @@ def expire(worker: Worker, attempt: Attempt, now: float) -> None:
         worker.failed(attempt, int(Cause.CONNECT_TIMEOUT))
     elif now >= exchange.deadline:
         worker.failed(attempt, int(Cause.TIMEOUT_ROUTE))
-    elif not worker.rules.attempt_timeout and worker.timed == "none" and not worker.budget.affords(now):
+    elif not (
+        worker.rules.attempt_timeout
+        or worker.timed != "none"
+        or (worker.budget.affords(now) and worker.hedges.affords(now))
+    ):
         attempt.deadline = min(exchange.deadline, now + WAIT_ON)
     else:
         worker.failed(attempt, int(Cause.TIMEOUT_ATTEMPT))
