@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,18 +150,30 @@ def test_an_operators_word_reaches_envoy(gateway: Gateway, origins: list[Origin]
     connection.close()
 
 
+def killed_under_load(gateway: Gateway, roles: Iterable[str]) -> int:
+    """Kill children one after the other while requests flow, of which none may fail; how many there were."""
+    load = Load(gateway.port)
+    for role in roles:
+        pid = until(lambda role=role: child(gateway, role), 30.0)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda role=role, pid=pid: child(gateway, role) not in (None, pid), 30.0)
+        _pause.wait(0.5)
+    assert load.stop() == []
+    until(lambda: report(gateway).get("source") == "brain" and report(gateway)["data_plane"]["nodes"], 30.0)
+    return load.sent
+
+
 def test_brain_and_station_may_be_killed_under_load(gateway: Gateway) -> None:
     """Some seconds: each is killed twice while requests flow."""
-    load = Load(gateway.port)
-    for _ in range(2):
-        for role in ("brain", "station"):
-            pid = until(lambda role=role: child(gateway, role))
-            os.kill(pid, signal.SIGKILL)
-            until(lambda role=role, pid=pid: child(gateway, role) not in (None, pid))
-            _pause.wait(0.5)
-    assert load.stop() == []
-    assert load.sent > 100
-    until(lambda: report(gateway).get("source") == "brain" and report(gateway)["data_plane"]["nodes"])
+    assert killed_under_load(gateway, ("brain", "station") * 2) > 100
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_a_brain_that_is_killed_for_half_a_minute_costs_no_request(gateway: Gateway) -> None:
+    """Half a minute, in which it is killed as soon as it is back, again and again."""
+    end = clock.monotonic() + 30.0
+    assert killed_under_load(gateway, iter(lambda: "brain" if clock.monotonic() < end else "", "")) > 1000
 
 
 def test_a_killed_envoy_is_back_in_under_two_seconds(gateway: Gateway) -> None:
