@@ -183,6 +183,7 @@ class Envoy:
                 log.info("the Envoy that runs already (process %d) is adopted", held["pid"])
                 self.adopted, self.pid = True, held["pid"]
                 self.changed()
+                await self.reopen_logs()  # the pipe that it holds may not be the one that is there now
                 await _end_of(held["pid"])
                 return
             log.info("the Envoy of another bootstrap (process %d) is ended", held["pid"])
