@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from adaptive import clock
+from adaptive.envoy.process import Place
 from tests import envoys
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
 from tests.conformance.dataplane.origin import Origin
@@ -214,3 +215,31 @@ def test_another_gateway_with_the_same_file_is_refused(gateway: Gateway) -> None
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 1
     assert "a gateway with this file runs already" in done.stderr
+
+
+def test_an_envoy_whose_gateway_was_killed_serves_on_and_tells_the_next_one(
+    tmp_path: Path, origins: list[Origin]
+) -> None:
+    """Some seconds: two starts. The pipe is made anew in between, as where somebody tidied up."""
+    settings = config(
+        free_port(),
+        free_port(),
+        clusters={"all": {"endpoints": [origin.address for origin in origins]}},
+        routes=[{"cluster": "all", "timeout": "3s"}],
+    )
+    first = Gateway(tmp_path, settings, data_plane="envoy")
+    (pid,) = first.workers()
+    load = Load(first.port)
+    first.process.kill()
+    first.process.wait()
+    place = Place(first.path)
+    Path(place.pipe).unlink()
+    place.close()
+    second = Gateway(tmp_path, settings, data_plane="envoy")
+    try:
+        assert report(second)["data_plane"]["pid"] == pid
+        until(lambda: report(second).get("outcomes", 0) > 20)
+        assert load.stop() == []
+    finally:
+        load.stop()
+        assert second.stop() == 0
