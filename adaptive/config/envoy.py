@@ -36,8 +36,8 @@ class EnvoyConfig(Part):
     # Least time between two pushes of one cluster's endpoints: each makes every worker of Envoy build a schedule anew.
     push_interval: PositiveDuration = 0.25
     flush_interval: PositiveDuration = 0.05  # how long Envoy gathers entries of its access log before it sends them
-    # Entries that an Envoy elsewhere keeps for us while we are away; what does not fit is lost. One that is started here
-    # tells through a pipe, and keeps what it has to tell for as long as the supervisor lives.
+    # Entries that an Envoy elsewhere keeps for us while we are away; what does not fit is lost. One that is started
+    # here tells through a pipe, and keeps what it has to tell for as long as the supervisor lives.
     buffer_bytes: Annotated[int, Field(strict=True, ge=16384, le=64 << 20)] = 1 << 20
 
     @field_validator("nodes", mode="before")
