@@ -97,7 +97,7 @@ class Exchange:
         if self.body_done:
             self.deadline = now + self.timeout
         admission = cluster.admission
-        entrance = admission.enter(now, self, self.client.peer, route.rank, route.timeout)
+        entrance = admission.enter(now, self, self.client.peer, route.rank, self.timeout)
         if entrance == ENTERS:
             self.cluster = cluster
             cluster.budget.deposit()
