@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 6.4, 3.3  # inches of 72 points: two stand side by side on a wid
 COLOURS = 10  # of lines; the page defines as many, told apart also by those who see no red or no green
 INK, FAINT, GRID = "#010203", "#010204", "#010205"
 STATES = {"HEALTHY": "#010206", "DEGRADED": "#010207", "CANARY": "#010208", "EJECTED": "#010209", "DRAINING": "#01020a"}
-LINES = 10  # endpoints that are drawn in colours; the others stay grey
+LINES = 5  # endpoints that are drawn in colours, as many as an eye can follow; the others stay grey
 ROWS = 30  # endpoints whose states are drawn
 
 _VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", **{value: name.lower() for name, value in STATES.items()}}

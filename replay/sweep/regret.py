@@ -84,10 +84,10 @@ class Regret:
         self.policies = sorted(names, key=lambda name: self.standing(name).p99)
 
     def partial(self) -> str:
-        """How much of the whole grid is here; "" where all is."""
-        here = {(case.n, case.load, seed) for case, seed in self.cells if case.n in FLEETS and case.load in LOADS}
-        whole = len(FLEETS) * len(LOADS) * SEEDS
-        return f"partial: {len(here)} of {whole} fleets × loads × seeds" if len(here) < whole else ""
+        """How much of the whole grid is here, of the scenarios that are; "" where all is."""
+        here = sum(case.n in FLEETS and case.load in LOADS for case, _ in self.cells)
+        whole = len(FLEETS) * len(LOADS) * SEEDS * len({case.scenario for case, _ in self.cells})
+        return f"partial: {here} of {whole} scenarios × fleets × loads × seeds" if here < whole else ""
 
     def standing(self, policy: str, family: str = "", fleet: tuple[int, float] | None = None) -> Standing:
         """A policy over all cells, or those of a family, of a fleet and load."""

@@ -30,13 +30,18 @@ from adaptive.cli import app
 from replay import swarm
 from replay.watching import Violation
 
-# Most worlds last eight seconds; those that heal last a hundred, and of them one in eight is taken.
-SEEDS = [seed for seed in range(200) if seed % HEALING or seed % (8 * HEALING) == 0]
+# Most worlds last eight seconds; those that heal last a hundred, and of them the ones with few instances and one worker
+# are taken: a Controller's ticks are what costs, and `adaptive swarm --seeds 0:N` runs them all.
+SEEDS = [
+    seed
+    for seed in range(200)
+    if seed % HEALING or (len((fleet := draw(seed).scenario).instances) <= 6 and fleet.gateways * fleet.workers == 1)
+]
 
 
-@pytest.mark.parametrize("seeds", [SEEDS[i : i + 20] for i in range(0, len(SEEDS), 20)], ids=lambda seeds: seeds[0])
+@pytest.mark.parametrize("seeds", [SEEDS[i : i + 10] for i in range(0, len(SEEDS), 10)], ids=lambda seeds: seeds[0])
 def test_worlds_keep_every_promise(seeds: list[int]) -> None:
-    """Two to five seconds each time: twenty fleets under faults for eight seconds, few of them followed for ninety."""
+    """One to four seconds each time: ten fleets under faults for eight seconds, two of them followed for ninety."""
     broken = []
     for seed in seeds:
         print(f"seed {seed}")

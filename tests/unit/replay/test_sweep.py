@@ -157,7 +157,7 @@ def test_a_sweep_goes_on_where_it_stopped_and_draws_its_regrets(tmp_path: Path) 
     assert path.read_text() == text
     assert picture.read_text().startswith("<?xml")
     assert picture.with_suffix(".csv").read_text().startswith("policy,family,n,load,cells,")
-    partial = "partial: 2 of 160 fleets × loads × seeds"
+    partial = "partial: 4 of 320 scenarios × fleets × loads × seeds"
     assert f"4 cells a policy, 2 seeds, 0 rows missing; {partial};" in found.stdout
     assert partial in picture.read_text()
     first = picture.read_bytes()
@@ -256,7 +256,7 @@ def test_a_table_of_less_than_the_whole_grid_says_so() -> None:
     cells = list(product(regret.FLEETS, regret.LOADS, range(regret.SEEDS)))
     whole = [{**row("clairvoyant", 0.1), "n": n, "load": load, "seed": seed} for n, load, seed in cells]
     assert Regret(whole).partial() == ""
-    assert Regret(whole[1:]).partial() == "partial: 159 of 160 fleets × loads × seeds"
+    assert Regret(whole[1:]).partial() == "partial: 159 of 160 scenarios × fleets × loads × seeds"
     asked = (sweep_command.FLEETS, sweep_command.LOADS, sweep_command.SEEDS)
     assert asked == (",".join(map(str, regret.FLEETS)), ",".join(map(str, regret.LOADS)), str(regret.SEEDS))
 
