@@ -1,8 +1,8 @@
 """The model that ships with the package, so that the gateway foresees something in its first second.
 
-It is one version of the store's form in `shipped/`, trained on simulated fleets alone. `adaptive bench teach` trains
-its like; not the same bytes, for its fleets were drawn by earlier states of the simulator, as its manifest says. Where
-it cannot be used (corrupted, or made for other features) an untaught one takes its place, which the rule outvotes.
+It is one version of the store's form in `shipped/`, trained on simulated fleets alone, by the command that its manifest
+holds, at the commit that it names. Where it cannot be used (corrupted, or made for other features) an untaught one
+takes its place, which the rule outvotes.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def test_it_was_made_for_these_features_and_knows_how_it_was_made() -> None:
     saved = default._saved(default.SHIPPED)
     assert saved.manifest.schema == SCHEMA
     assert "adaptive bench teach" in saved.manifest.command
+    assert re.fullmatch("[0-9a-f]{40}", saved.manifest.meta["commit"])  # of a clean checkout
     assert sum(f.stat().st_size for f in default.SHIPPED.rglob("*") if f.is_file()) < 300_000
 
 
