@@ -55,8 +55,7 @@ def rows(noted: list[Noted]) -> Rows:
     found = np.zeros(len(noted), OUTCOME_DTYPE)
     found["load_cpu"] = found["load_app"] = np.nan
     if noted:
-        columns = np.array(noted, dtype=np.float64).T
-        for name, column in zip(NOTED, columns, strict=True):
+        for name, column in zip(NOTED, zip(*noted, strict=True), strict=True):
             found[name] = column
     return found
 
