@@ -8,10 +8,12 @@ import math
 import os
 import subprocess
 import sys
+import types
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 from typer.testing import CliRunner
 
@@ -133,6 +135,25 @@ def test_what_cannot_be_spread_is_told() -> None:
     pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
     with pytest.raises(SpreadError, match=r"dask, tcp:/nowhere: "):
         list(spread(measure, cells(), 2, "dask", "tcp:/nowhere"))
+
+
+def test_a_ray_cluster_is_given_the_work_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in with the functions of Ray that are called; Ray itself is not tested."""
+    told: list[Any] = []
+    stand_ins = {name: types.ModuleType(name) for name in ("ray", "ray.util", "ray.util.joblib")}
+    functions = {
+        "init": lambda **how: told.append(how["address"]),
+        "cluster_resources": lambda: {"CPU": 2.0},
+        "shutdown": lambda: told.append("shut down"),
+    }
+    vars(stand_ins["ray"]).update(functions)
+    vars(stand_ins["ray.util.joblib"])["register_ray"] = lambda: joblib.register_parallel_backend(
+        "ray", joblib.parallel.ThreadingBackend
+    )
+    for name, module in stand_ins.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    assert list(spread(abs, range(-20, 0), backend="ray", address="ray://somewhere")) == list(range(20, 0, -1))
+    assert told == ["ray://somewhere", "shut down"]
 
 
 # The command.
