@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from adaptive.ewma import Quantiles
 from adaptive.lanes import CANARY, DEGRADED, FAILURE, HEALTHY, NEVER, SUCCESS, Lane, Lanes
+from adaptive.silence import OLDEST_GATE, QUEUED, doubt, stalled
 from adaptive.types import FULL_WEIGHT, Cluster, Snapshot
 
 # One gate point in score units: above any load, and small enough that a double keeps the load's ties exact below it.
@@ -25,16 +26,18 @@ GRADE_EVERY, GRADE_LANE = 0.02, 0.0001
 # Points for recent failures (+0.5 each): one above the first or second number, one more above the third.
 FAILED_REPEATABLE, FAILED, FAILED_OFTEN = 0.3, 0.12, 1.0
 FAILURE_STEP = 0.5
+# Points of one that failed often, for what cannot be sent twice: more than a full endpoint has, and one in doubt.
+LOST = 4
+# Share that fails from which on the answer is another failure, and no repeatable request goes there. Below it an
+# attempt that fails is made up for by another, and costs the time of both: the lane is an ordinary one whose first
+# attempt counts like one behind SPARED × share / (1 - share) services. At one half that is where a healthy lane is
+# FULL, so that both rules meet.
+OFTEN, SPARED = 0.5, 2.0
 # An attempt given up (its client left, or its hedge won) after more than OLDEST_GATE typical latencies and the p99
 # would hide a hang: it counts by this much, which keeps unrepeatable requests away for a second, and no others.
 GIVEN_UP_STEP = 0.15
 # A success counts against old failures once this many in a row came back, by this factor each.
 STREAK, FORGIVEN = 12, 0.93
-# A lane with two attempts in flight or more is stalled after this many seconds, or typical latencies over the number
-# in flight, without a completion, whichever is longer: e**-7, one false alarm in a thousand gaps.
-STALL_FLOOR, STALL_GAPS = 0.05, 7.0
-# While no latency is known, only a second without any answer is a stall.
-STALL_UNKNOWN = 1.0
 # Seconds without a heartbeat of our own after which it was we who stood still, and not the endpoints: silence is then
 # counted from our awakening. Else what has queued up before us would all go to the few endpoints that had nothing to do
 # when we stopped, since a gate is above any load.
@@ -43,13 +46,6 @@ ASLEEP = 0.05
 # act on them at once: at full weight four workers herd from 5 ms of age on (p50 +1 %; +8 % at 20 ms), at a quarter they
 # balance as one up to 20 ms. A lasting difference is still heard.
 HEARD = 0.25
-# Doubt, for requests that cannot be sent twice: the ages of all attempts sent after the newest one that came back, in
-# typical latencies. Exponentially distributed with mean 1 at a lane that works, growing without end at one that hangs.
-# Each quarter counts as half an attempt in flight, up to two, and above 3 (1 in 20) it is a gate. That halves the
-# requests lost to a hang; calm traffic does not notice, because some other lane is always as good.
-DOUBT_GRAIN, DOUBT_LOAD, DOUBT_MOST, DOUBT_GATE = 4.0, 0.5, 2.0, 3.0
-# The other gate of doubt: the oldest attempt is older than this many typical latencies and than the cluster's p99.
-OLDEST_GATE = 3.0
 # Latency below this multiple of the median is ordinary: noise must not steer. Above the most it counts no further.
 ORDINARY, SLOWEST = 1.25, 64.0
 # Samples of the median mixed into a lane's mean, so that few samples move it little, and old ones less with time.
@@ -63,8 +59,6 @@ COUNTED = 0.3
 # who waits there for three services does no worse where there were failures of late. Else all that the gated ones do
 # not get would go to the few that are left, however many those have to do.
 FULL, NARROW = 3.0, 4.0  # a width below the second is taken for it: where little is sent at a time, no more is seen
-# A time-out within this many times what the requests in front explain is the queue's, and no failure of the endpoint.
-QUEUED = 3.0
 ALIKE = 0.7  # widths within this factor of the common one are taken for it: noise must not steer
 INFINITE = float("inf")
 # Gated lanes that are looked at for exploration in one round.
@@ -161,6 +155,8 @@ class Graded(Lanes):
             if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
                 self.latencies.add(waited, now)
             if latency is not None or waited > QUEUED * FULL * self.service * n / lane.full:
+                if lane.failures.get(now) > FAILED:  # what came well before the first failure says little of now
+                    lane.good.add(lane.streak, now)
                 lane.streak = 0
                 lane.failures.add(FAILURE_STEP, now)
         elif latency is None and now - sent_at > self.typical > 0.0:
@@ -252,7 +248,7 @@ class Graded(Lanes):
         for lane in ring:
             if self._widened or lane.in_flight or lane.bar or lane.slowness > 1.0 or lane.answered >= before:
                 self._grade(lane, now)
-                if lane.gate >= POINT or lane.slowness > 1.0:
+                if lane.gate > 0.0 or lane.slowness > 1.0:
                     probes.append(lane)
         self._widened = False
         if len(probes) > PROBES:
@@ -288,10 +284,12 @@ class Graded(Lanes):
         bar = 0.0
         if in_flight and self.stall_gate:
             oldest = next(iter(lane.outstanding.values()))
-            if in_flight > 1 and self._silent(lane, now, oldest):
+            if in_flight > 1 and stalled(lane, now, oldest, typical, self.woke):
                 gate += POINT
             if typical:
-                bar = self._doubt(lane, now, oldest)
+                width = lane.servers.count or self.width
+                found = doubt(lane, now, oldest, typical, self.tail, width, self.service, self.woke)
+                bar = POINT if found is None else found * FULL_WEIGHT / lane.weight
         if 0 < lane.limit <= in_flight + lane.others:
             gate += POINT
         bar += gate
@@ -301,10 +299,10 @@ class Graded(Lanes):
                 lane.failures.value = 0.0
             failed -= self.common
             if failed > FAILED:
-                often = POINT if failed > FAILED_OFTEN else 0.0
-                bar += POINT + often
+                often = failed > FAILED_OFTEN
+                bar += LOST * POINT if often else POINT
                 if failed > FAILED_REPEATABLE:
-                    gate += POINT + often
+                    gate += self._price(lane, now, often)
         slowness = 1.0
         servers = lane.servers
         if typical:
@@ -326,6 +324,14 @@ class Graded(Lanes):
         self.reads[lane.index] = gate + load
         self.writes[lane.index] = bar + load
 
+    def _price(self, lane: Lane, now: float, often: bool) -> float:
+        """What the failures of a lane count for a repeatable request, in score units."""
+        failed = lane.failures.get(now) / FAILURE_STEP
+        share = (failed + 1.0) / (failed + 1.0 + lane.good.get(now) + lane.streak)
+        if share < OFTEN and lane.servers.count:
+            return SPARED * share / (1.0 - share) * lane.servers.count * FULL_WEIGHT / lane.weight
+        return 2.0 * POINT if often else POINT
+
     def _slope(self, lane: Lane) -> None:
         """How the load of a lane grows with its attempts: up to as many as it serves at a time hardly, then as they
         queue. In units of attempts at a lane of the common width; plain attempts where its width is not known.
@@ -340,39 +346,13 @@ class Graded(Lanes):
         else:
             lane.rise, lane.flat, lane.steep, lane.broad = step, 0.0, 0.0, INFINITE
 
-    def _silent(self, lane: Lane, now: float, oldest: float) -> bool:
-        """Whether a lane with several attempts in flight has been silent for so long that it is stalled."""
-        since = oldest if oldest > lane.answered else lane.answered
-        silent = now - (since if since > self.woke else self.woke)
-        typical = self.typical
-        if not typical:
-            return silent > STALL_UNKNOWN
-        return silent > STALL_FLOOR and silent > STALL_GAPS * typical / lane.in_flight
-
-    def _doubt(self, lane: Lane, now: float, oldest: float) -> float:
-        """What the silence of the outstanding attempts counts for an unrepeatable request, in score units."""
-        if now < oldest:  # graded without a time, when a snapshot or a configuration came; the next pick grades anew
-            return 0.0
-        typical, frontier, woke = self.typical, lane.frontier, self.woke
-        waited = 0.0
-        for sent_at in reversed(lane.outstanding.values()):
-            if sent_at <= frontier:
-                break
-            waited += now - (sent_at if sent_at > woke else woke)
-        doubt = waited / typical
-        age = now - (oldest if oldest > woke else woke)
-        if doubt > DOUBT_GATE or (age > OLDEST_GATE * typical and age > self.tail):
-            return POINT
-        load = int(doubt * DOUBT_GRAIN) * DOUBT_LOAD
-        return (load if load < DOUBT_MOST else DOUBT_MOST) * FULL_WEIGHT / lane.weight
-
     def _weigh_tiers(self) -> None:
         """Shares of the priorities, by the weight of what is not gated in each."""
         if len(self.tiers) == 1:
             self.shares = [1.0]
             return
         ranges, ring = self.ranges, self.ring
-        have = [float(sum(x.weight for x in ring[a:b] if x.gate < POINT)) for a, b in ranges]
+        have = [float(sum(x.weight for x in ring[a:b] if x.gate <= 0.0)) for a, b in ranges]
         if not any(have):
             have = [float(sum(x.weight for x in ring[a:b])) for a, b in ranges]
         self.shares = self.spread(have, [float(sum(lane.weight for lane in tier)) for tier in self.tiers])

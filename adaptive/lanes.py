@@ -46,6 +46,7 @@ class Lane:
         "frontier",
         "full",
         "gate",
+        "good",
         "health",
         "heard",
         "hedge_delay",
@@ -85,6 +86,7 @@ class Lane:
         self.frontier = NEVER  # when the newest attempt that came back well had been sent: it was alive then
         self.streak = 0  # successes since the last failure
         self.failures = Decayed(FAILURE_HALF_LIFE)
+        self.good = Decayed(FAILURE_HALF_LIFE)  # successes between the failures that still count
         self.latency = Ewma(LATENCY_TAU)
         self.peak = PeakEwma(PEAK_TAU)
         self.slowness = 1.0  # mean latency over the median of the lanes; 1 where it is ordinary

@@ -27,6 +27,9 @@ UNTRIED = 30.0  # seconds without a failure after which one that nobody tries is
 LEVELS = 5  # most relapses that count: 16 × 3 s, three quarters of a minute
 HEAL = 30.0  # seconds of full service after which one doubling is taken back
 PROOF = 5  # successes of a canary, with no failure since the last, that earn a return
+# Answers in a row of a canary after which its failures of before count no more: at 30 % that fail, chance gives them in
+# one case of 35. The windows would hold them against it for five seconds, in which the rest must do without it.
+PROVEN = 10
 RECHECK = 0.5  # seconds ejected before checks that turned from failing to passing earn a trial
 HEALTHY_CHECKS = 2
 
@@ -35,6 +38,7 @@ class Sight(NamedTuple):
     """What the ladder sees of its endpoint at one tick."""
 
     suspicion: float
+    aside: float  # the suspicion without the failed attempts
     solid: bool
     probability: float  # NaN: the model abstains or is not trusted
     attempts: int  # totals since the start, with failures among them
@@ -68,6 +72,7 @@ class Rung:
     failures: int = 0
     failed: int = 0  # total of failures at the last tick
     failed_at: float = float("-inf")  # when it last rose
+    tried: int = 0  # total of attempts then
     checks_failed: bool = False  # while ejected
     trial: bool = False  # a canary on its way up, from ejection
     returned: float = float("-inf")  # when it last came back to full
@@ -82,7 +87,7 @@ class Rung:
         elif self.solid_since < 0:
             self.solid_since = at
         if sight.failures > self.failed:
-            self.failed, self.failed_at = sight.failures, at
+            self.failed, self.failed_at, self.tried = sight.failures, at, sight.attempts
         match self.health:
             case Health.HEALTHY:
                 return self._full(at, sight)
@@ -153,10 +158,16 @@ class Rung:
         stayed = at - self.since
         lost = failed >= 2 and failed * 2 > tried
         # On its way up, what was seen before the trial does not count against it again.
-        dead = sight.solid and (failed > 0 or sight.checks_failed > 0 or not self.trial)
+        failing = failed > 0 if self.trial else sight.streak > 0 or tried == 0
+        dead = sight.solid and (failing or sight.checks_failed > 0)
         if stayed >= EJECT_AFTER and (lost or dead):
             return Move(Health.EJECTED, sight.evidence or f"{failed} of {tried} trial requests failed")
-        if sight.checks_failed or (sight.solid and not self.trial):
+        if sight.checks_failed:
+            return None
+        good = sight.attempts - max(self.tried, self.attempts)
+        if good >= PROVEN and sight.aside < RAISE:
+            return Move(Health.HEALTHY, f"its last {good} requests succeeded")
+        if sight.solid and not self.trial:
             return None
         if sight.suspicion >= (LOWER if tried - failed >= PROOF or self.trial else RAISE):
             return None

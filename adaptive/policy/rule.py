@@ -66,6 +66,11 @@ def evidence(failures: Ints, attempts: Ints, allowed: Floats) -> Floats:
     return np.where(share > allowed, nats, 0.0)
 
 
+def suspicion(nats: Floats) -> Floats:
+    """What so many nats of evidence make of an endpoint, in [0, 1]: one half at DOUBT."""
+    return 1 / (1 + np.exp(np.minimum(DOUBT - nats, 50.0)))
+
+
 def judge(
     seen: Observed,
     peers: Peers,
@@ -96,12 +101,16 @@ def judge(
     score = failing + slow + stalled + unchecked
     quiet = (seen.attempts[1] == 0) & (seen.in_flight == 0)
     dead = (quiet | ~requests) & (unchecked > 0) & (seen.checks_failed >= SILENT_CHECKS)
-    mostly = (share5 >= SOLID_SHARE) | ((seen.streak >= 3) & (seen.unlucky > RUN_SECONDS))
+    # A run that its own share of failures explains is no end of its service: of 30 % failures five in a row come often.
+    # Nor are time-outs, which one pause gives to all that it meets: they say that it stood still, and are one event.
+    own = seen.streak * -np.log(np.clip(share5, 1e-4, 1.0))
+    ended = (seen.unlucky > RUN_SECONDS) & (own >= SOLID) & (seen.timeouts[1] * 2 <= seen.streak)
+    mostly = (share5 >= SOLID_SHARE) | ended
     solid = dead | (mostly & (failing >= SOLID)) | (mostly & (failing >= DOUBT) & (unchecked >= SILENT_CHECKS))
     return Judgement(
-        suspicion=1 / (1 + np.exp(np.minimum(DOUBT - score, 50.0))),
+        suspicion=suspicion(score),
         solid=solid,
-        useless=solid & (dead | (seen.streak >= 3) | (share5 >= USELESS_SHARE)),
+        useless=solid & (dead | ended | (share5 >= USELESS_SHARE)),
         failing=failing,
         slow=slow,
         stalled=stalled,

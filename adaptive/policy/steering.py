@@ -294,6 +294,7 @@ def _sight(slot: int, stats: Stats, seen: Observed, judged: rule.Judgement, prob
     attempts, failures = _counts(stats, slot)
     return ladder.Sight(
         suspicion=float(judged.suspicion[slot]),
+        aside=float(rule.suspicion(judged.slow[slot] + judged.stalled[slot] + judged.unchecked[slot])),
         solid=bool(judged.solid[slot]),
         probability=float(probability[slot]),
         attempts=attempts,

@@ -454,3 +454,96 @@ def test_a_time_out_that_the_queue_explains_is_no_failure_of_the_endpoint() -> N
         fleet.now += 0.6  # sixty requests of 40 ms, four at a time
         fleet.balancer.closed(lane, keys[0], fleet.now, None, Verdict.FAILURE)
         assert (lane.failures.value > 0.0) == failed
+
+
+def busy(fleet: Fleet, width: int = 4, service: float = 0.04) -> None:
+    """What each lane bears is known, and stays so: so many at a time."""
+    fleet.balancer.capacity = False
+    for lane in fleet.lanes:
+        lane.servers.count, lane.servers.service = float(width), service
+    fleet.balancer.medians_due = float("-inf")
+    fleet.now += 0.05
+    fleet.balancer.pick(fleet.now, False)
+
+
+def failing(fleet: Fleet, lane: Lane) -> None:
+    """A lane that fails a third of its answers: sixteen of 48."""
+    for _ in range(16):
+        fleet.answer(lane, 0.04, Verdict.FAILURE)
+        fleet.answer(lane, 0.04, times=2)
+
+
+def fill(fleet: Fleet, lane: Lane, n: int) -> None:
+    """So many in flight there, all sent just now."""
+    for _ in range(n - lane.in_flight):
+        fleet.send(lane)
+
+
+def test_a_lane_that_fails_a_third_takes_repeatable_requests_alone_once_the_rest_queues_for_long() -> None:
+    fleet = Fleet(2)
+    fleet.warm()
+    busy(fleet)
+    bad, good = fleet.lanes
+    failing(fleet, bad)
+    fleet.balancer.explore = 0.0
+    fill(fleet, good, 4)  # as many as it serves at a time: no queue yet
+    assert fleet.picked(True) == fleet.picked(False) == {1}
+    # a third that fails costs one more attempt in two: with 2 · 4 services of the price, the rest is full by then
+    fill(fleet, good, 12)
+    assert fleet.picked(True) == {0}
+    fill(fleet, good, 40)  # more than full, and even in doubt
+    assert fleet.picked(False) == {1}
+
+
+def test_a_lane_that_fails_nearly_all_is_gated_for_repeatable_requests_too() -> None:
+    fleet = Fleet(2)
+    fleet.warm()
+    busy(fleet)
+    bad, good = fleet.lanes
+    fleet.answer(bad, 0.002, Verdict.FAILURE, times=6)
+    fleet.balancer.explore = 0.0
+    fill(fleet, good, 12)
+    assert fleet.picked(True) == {1}
+
+
+def test_a_queue_is_no_doubt_while_the_endpoint_answers_at_its_pace() -> None:
+    """Of twelve with four servers, the newest eight cannot have come back."""
+    fleet = Fleet(2)
+    fleet.warm(latency=0.4)
+    busy(fleet, service=0.4)
+    lane = fleet.lanes[0]
+    first = [fleet.send(lane) for _ in range(12)]
+    for key in first[:8]:
+        fleet.now += 0.1
+        fleet.balancer.closed(lane, key, fleet.now, 0.4, Verdict.SUCCESS)
+        fleet.send(lane)
+    fleet.grade()
+    assert lane.bar < POINT
+    fleet.now += 0.3  # and then nothing: more than three gaps between two answers
+    fleet.grade()
+    assert lane.bar >= POINT
+
+
+def test_patience_is_never_less_than_what_the_queue_before_an_attempt_explains() -> None:
+    fleet = Fleet(2)
+    fleet.warm()
+    busy(fleet, width=2, service=0.5)
+    lane = fleet.lanes[0]
+    fill(fleet, lane, 8)
+    assert fleet.balancer.patience(lane, fleet.now, True) >= 3 * 8 / 2 * 0.5
+    assert fleet.balancer.patience(fleet.lanes[1], fleet.now, True) < 1.0
+
+
+def test_where_the_rest_is_full_a_canary_that_may_be_well_is_asked_often() -> None:
+    fleet = Fleet(3)
+    fleet.warm()
+    busy(fleet)
+    fleet.balancer.apply(snapshot(3, fleet.now, health=[Health.CANARY, Health.HEALTHY, Health.HEALTHY]))
+    fleet.grade()
+    for lane, n in ((1, 2), (2, 13)):  # one has room
+        fill(fleet, fleet.lanes[lane], n)
+    for room in (True, False):
+        picks = [fleet.balancer.pick(fleet.now, True) for _ in range(2000)]
+        asked = sum(lane is fleet.lanes[0] for lane in picks) / len(picks)
+        assert asked < 0.02 if room else 0.15 < asked < 0.25
+        fill(fleet, fleet.lanes[1], 13)

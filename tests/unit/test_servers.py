@@ -68,3 +68,17 @@ def test_pauses_of_the_whole_endpoint_do_not_make_it_look_slow_for_good() -> Non
     paused = Servers()
     serve(paused, 6, 0.04, 75.0, 20.0, pause=0.1)
     assert paused.service < 2.0 * before
+
+
+def test_an_endpoint_too_slow_to_tell_its_servers_anew_still_shows_how_slow_it_is() -> None:
+    """Eight times as slow with four servers it gives five answers a second, too few for both numbers."""
+    servers = Servers()
+    serve(servers, 4, 0.1, 36.0, 20.0)
+    before, now = servers.service, servers.at
+    assert before < 0.2
+    for answer in range(100):  # 20 s with all four busy
+        servers.note(4, now + 0.2 * answer, False)
+        servers.note(4, now + 0.2 * answer + 0.1, True)
+        servers.learn(now + 0.2 * answer + 0.1)
+    assert servers.count >= 4
+    assert servers.service == pytest.approx(0.8, rel=0.1)

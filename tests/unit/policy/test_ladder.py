@@ -10,7 +10,7 @@ from adaptive.policy import ladder
 from adaptive.policy.ladder import Rung, Sight
 from adaptive.types import Health
 
-CALM = Sight(0.02, False, float("nan"), 0, 0, 0, 0, 0, "")
+CALM = Sight(0.02, 0.02, False, float("nan"), 0, 0, 0, 0, 0, "")
 BAD = CALM._replace(suspicion=0.99, solid=True, evidence="it fails")
 TICK = 0.1
 
@@ -170,3 +170,29 @@ def test_the_history_is_bounded() -> None:
     for i in range(50):
         rung.move(float(i), Health.DEGRADED if i % 2 else Health.HEALTHY, "x", 0, 0)
     assert len(rung.history) == 10
+
+
+@pytest.mark.parametrize("trial", [True, False])
+def test_a_canary_that_answers_ten_in_a_row_returns_whatever_the_windows_still_hold(trial: bool) -> None:
+    rung = at_rung(Health.CANARY, trial=trial, attempts=90, failures=40, failed=40)
+    old = BAD._replace(attempts=99, failures=40)
+    assert rung.propose(0.1, old) is None
+    move = rung.propose(0.2, old._replace(attempts=100))
+    assert move is not None
+    assert move.to == Health.HEALTHY
+
+
+def test_a_canary_that_fails_now_and_then_or_is_slow_does_not_return_by_its_answers() -> None:
+    failing = at_rung(Health.CANARY, trial=True, attempts=90, failures=40, failed=40)
+    assert failing.propose(0.1, BAD._replace(attempts=99, failures=41)) is None
+    assert failing.propose(0.2, BAD._replace(attempts=108, failures=41)) is None  # nine since the last failure
+    slow = at_rung(Health.CANARY, trial=True, attempts=90, failures=40, failed=40)
+    assert slow.propose(0.1, BAD._replace(attempts=120, failures=40, aside=0.6)) is None
+
+
+def test_a_canary_on_its_way_down_that_answers_again_is_not_ejected_for_what_was_before() -> None:
+    rung = at_rung(Health.CANARY, attempts=90, failures=40, failed=40)
+    assert rung.propose(1.5, BAD._replace(attempts=95, failures=40, streak=0)) is None
+    move = rung.propose(1.6, BAD._replace(attempts=96, failures=41, streak=1))
+    assert move is not None
+    assert move.to == Health.EJECTED

@@ -145,3 +145,27 @@ def test_the_evidence_reads_as_phrases_strongest_first() -> None:
     phrases = rule.describe(seen, judge(seen), 0)
     assert phrases == ["500 of 500 attempts failed in 5 s", "latency 200 ms, 5.0 times its peers'"]
     assert rule.describe(seen, judge(seen), 1) == []
+
+
+def test_a_run_that_the_usual_failures_explain_is_no_end_and_one_that_they_do_not_is() -> None:
+    """Four in a row of an endpoint that fails 38 % are chance; ten of one that failed next to nothing are its end."""
+    seen = calm()
+    run = replace(seen, unlucky=first(seen.unlucky, 0.5))
+    often = replace(run, streak=first(seen.streak, 4), failures=first(seen.failures, 190))
+    sudden = replace(run, streak=first(seen.streak, 10), failures=first(seen.failures, 10))
+    for observed, useless in ((often, False), (sudden, True)):
+        judged = judge(observed)
+        assert judged.suspicion[0] > 0.9
+        assert judged.solid[0]
+        assert judged.useless[0] == useless
+
+
+def test_a_run_of_time_outs_is_one_pause_and_no_end() -> None:
+    seen = calm()
+    run = replace(
+        seen, unlucky=first(seen.unlucky, 0.5), streak=first(seen.streak, 10), failures=first(seen.failures, 10)
+    )
+    paused = judge(replace(run, timeouts=first(seen.timeouts, 10)))
+    assert paused.suspicion[0] > 0.9  # doubt enough to lower it
+    assert not paused.solid.any()
+    assert judge(run).solid[0]
