@@ -131,10 +131,11 @@ def _of_file(path: Path, importer: Importer, since: float, until: float) -> Shap
         for unit in importer.units(file, path):
             total += 1
             try:
-                if isinstance(unit.value, Count):
-                    spans.append(unit.value)
+                value = unit.usable()
+                if isinstance(value, Count):
+                    spans.append(value)
                 else:
-                    times += [one.sent_at for one in importer.parse(unit.value)]
+                    times += [one.sent_at for one in importer.parse(value)]
             except Unusable as error:
                 bad += 1
                 first = first or f"{path}: {importer.unit} {unit.place}: {error}"

@@ -53,11 +53,19 @@ class Attempt(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A part of a file: where it begins, its text as it stands there, and what the importer's `parse` takes."""
+    """A part of a file: where it begins, its text as it stands there, and what the importer's `parse` takes, or why
+    there is no such thing.
+    """
 
     place: int
     raw: str
     value: Any
+
+    def usable(self) -> Any:
+        """What `parse` takes. Raises Unusable."""
+        if isinstance(self.value, Unusable):
+            raise self.value
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,7 @@ def _file(importer: Importer, collector: Collector, path: Path, aside: _Aside, s
                 seen += 1
                 where = f"{path}: {importer.unit} {unit.place}"
                 try:
-                    if isinstance(unit.value, Unusable):
-                        raise unit.value
-                    collector.add(importer.parse(unit.value), where)
+                    collector.add(importer.parse(unit.usable()), where)
                 except Unusable as error:
                     aside.keep(unit.raw)
                     if aside.count <= SHOWN:
