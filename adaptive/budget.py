@@ -45,3 +45,10 @@ class RetryBudget:
         self._at = max(self._at, now)
         # What lies longer than the window leaks at the rate that empties a full bucket within it.
         self._tokens = self._tokens * max(0.0, 1.0 - passed / self.window) + self.minimum * min(passed, self.window)
+
+
+def may_give_up(retries: RetryBudget, hedges: RetryBudget, now: float) -> bool:
+    """Whether an attempt may be given up for mere slowness: a retry can follow, and the work that is then done twice is
+    within what hedges may add. Else a gateway that awakes would give up all that waited for it.
+    """
+    return retries.affords(now) and hedges.affords(now)

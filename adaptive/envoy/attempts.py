@@ -1,9 +1,8 @@
 """Entries of Envoy's access log to Outcomes: one an attempt, in the columns that the embedded data plane writes.
 
-Envoy tells neither the
-attempt's number nor what it was followed by: entries of one request carry its id, and are counted by when they began.
-What is told twice, as when a stream of the log was cut and opened anew, is taken once. Entries of attempts still under
-way come every `logs.UNDER_WAY` and say who is waited for. Pure: time is an argument.
+Envoy tells neither the attempt's number nor what it was followed by: entries of one request carry its id, and are
+counted by when they began. What is told twice, as when a stream of the log was cut and opened anew, is taken once.
+Entries of attempts still under way come every `logs.UNDER_WAY` and say who is waited for. Pure: time is an argument.
 """
 
 from __future__ import annotations

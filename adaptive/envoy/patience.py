@@ -29,6 +29,8 @@ class Patience:
 
     def follow(self, config: Config, snapshot: Snapshot, now: float) -> bool:
         """Whether `seconds` has changed for what a Snapshot of this configuration says."""
+        if now - self._told_at < MORE_EVERY:
+            return False
         wanted: dict[str, float] = {}
         indexes = {name: index for index, name in enumerate(config.clusters)}
         for rule in config.routes:
@@ -42,8 +44,6 @@ class Patience:
         return True
 
     def _due(self, wanted: dict[str, float], now: float) -> bool:
-        if now - self._told_at < MORE_EVERY:
-            return False
         if wanted.keys() != self.seconds.keys():
             return now - self._told_at >= LESS_EVERY
         steps = [math.log(wanted[name] / held) for name, held in self.seconds.items()]

@@ -1,5 +1,5 @@
-"""How long an attempt is waited for, until another goes out beside it and until it is given up; what
-it costs, and what the next hop is told of it.
+"""How long an attempt is waited for, until another goes out beside it and until it is given up; what it costs, and what
+the next hop is told of it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from adaptive.budget import may_give_up
 from adaptive.telemetry import counters
 from adaptive.types import Cause, Mark
 
@@ -75,12 +76,10 @@ def hedge(attempt: Attempt, now: float) -> None:
 
 def worth_waiting(exchange: Exchange, now: float) -> bool:
     """Whether an attempt that is slower than the balancer likes is still the best there is: giving it up without a
-    retry to follow would make a failure of mere slowness. It is work done twice, as a hedge is, and so within what
-    those may add: else a gateway that awakes gives up all that waited for it. A time-out that the route names is kept
-    all the same.
+    retry to follow would make a failure of mere slowness. A time-out that the route names is kept all the same.
     """
     cluster = exchange.cluster
-    return not exchange.route.attempt_timeout and not (cluster.budget.affords(now) and cluster.hedges.affords(now))
+    return not exchange.route.attempt_timeout and not may_give_up(cluster.budget, cluster.hedges, now)
 
 
 def may_go_again(exchange: Exchange, slot: int, cause: int, now: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptive.budget import may_give_up
 from adaptive.types import Cause, Mark
 from replay.simulator.exchange import Attempt
 
@@ -33,11 +34,7 @@ def expire(worker: Worker, attempt: Attempt, now: float) -> None:
         worker.failed(attempt, int(Cause.CONNECT_TIMEOUT))
     elif now >= exchange.deadline:
         worker.failed(attempt, int(Cause.TIMEOUT_ROUTE))
-    elif not (
-        worker.rules.attempt_timeout
-        or worker.timed != "none"
-        or (worker.budget.affords(now) and worker.hedges.affords(now))
-    ):
+    elif not (worker.rules.attempt_timeout or worker.timed != "none" or may_give_up(worker.budget, worker.hedges, now)):
         attempt.deadline = min(exchange.deadline, now + WAIT_ON)
     else:
         worker.failed(attempt, int(Cause.TIMEOUT_ATTEMPT))
