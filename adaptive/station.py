@@ -70,6 +70,7 @@ class Station:
         self._announcements: dict[int, tuple[Announcement, float]] = {}
         self.service = Service(self._known, self._entries)
         self.service.answered = self._answered
+        self.service.lost = self.ring.lose
         self.delays = Durations()  # from a decision to an Envoy's ACK
         self.configuration: Configuration | None = None
         self.steering: Steering | None = None

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adaptive.config.model import Config
-from adaptive.envoy.translate.words import SERVICE, Json, extension, socket_address
+from adaptive.envoy.translate.words import SERVICE, Json, extension, seconds, socket_address
 
 # Bounds of RE2's automata, which Envoy refuses beyond 100 instructions unless told: ours were checked when the
 # configuration was read, and one of them counts the characters of a target.
 EXPRESSIONS = {"re2.max_program_size.error_level": 1_000_000, "re2.max_program_size.warn_level": 1_000_000}
 
 ACTIVE = "http.adaptive.downstream_rq_active"  # how many requests are under way: what a drain waits for
+# How many entries of the log of attempts were dropped: what is told of fewer than there were is known with less right.
+DROPPED = "access_logs.grpc_access_log.logs_dropped"
+COUNT_EVERY = 1.0  # seconds between two words of an Envoy elsewhere on what it has dropped
+# Bytes under way to us of one stream, beyond which Envoy keeps its entries and at last drops them: what it keeps beyond
+# `envoy.buffer_bytes`. Unless told Envoy takes 16 MiB, of each of its workers.
+WINDOW = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +48,21 @@ def bootstrap(config: Config, node: Node) -> Json:
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
         },
         "layered_runtime": {"layers": [{"name": "adaptive", "static_layer": EXPRESSIONS}]},
-        "stats_config": {"stats_tags": []},
+        # It counts nothing more: our own metrics count the same, and its own cost each request.
+        "stats_config": {"stats_tags": [], "stats_matcher": {"inclusion_list": {"patterns": _counted(node)}}},
     }
-    if node.socket:
-        # One that is started here counts nothing more: our own metrics count the same, and its cost each request.
-        made["stats_config"]["stats_matcher"] = {"inclusion_list": {"patterns": [{"exact": ACTIVE}]}}
+    if not node.socket:
+        kind = "envoy.config.metrics.v3.MetricsServiceConfig"
+        sink = extension("envoy.stat_sinks.metrics_service", kind, grpc_service=service, transport_api_version="V3")
+        made |= {"stats_sinks": [sink], "stats_flush_interval": seconds(COUNT_EVERY)}
     if node.admin:
         made["admin"] = {"address": _address(node.admin)}
     return made
+
+
+def _counted(node: Node) -> list[Json]:
+    """The names of statistics: of one that is started here its lines tell what they lack."""
+    return [{"exact": name} for name in ((ACTIVE,) if node.socket else (ACTIVE, DROPPED))]
 
 
 def _address(text: str) -> Json:
@@ -68,7 +81,11 @@ def _ourselves(config: Config, node: Node) -> Json:
         address = socket_address(own.host, own.port)
     else:
         raise ValueError("envoy.service: an Envoy elsewhere needs an address at which it finds us")
-    http2 = {"connection_keepalive": {"interval": "10s", "timeout": "10s"}}
+    http2 = {
+        "connection_keepalive": {"interval": "10s", "timeout": "10s"},
+        "initial_stream_window_size": WINDOW,
+        "initial_connection_window_size": 4 * WINDOW,
+    }
     made: Json = {
         "name": SERVICE,
         "type": "STATIC",

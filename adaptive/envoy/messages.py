@@ -1,7 +1,8 @@
 """Envoy's messages: classes made at run time from the descriptions in xds.binpb, in a pool of their own.
 
 The file is written when the wheel is built (hatch_build.py). A pool of our own means that no other package's messages
-of the same names can clash with these. Fields that Envoy knows and the descriptions do not yet are added to them here.
+of the same names can clash with these. What Envoy knows and the published descriptions do not is added to them here:
+fields, and of the messages by which it tells its statistics what is read of them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,33 @@ NEWER = (
         "budget_interval",
         3,
         ".google.protobuf.Duration",
+    ),
+)
+
+# (file, package, what it imports, {message: ((field, number, type, repeated), ...)}). A type is a message's, or "" for
+# a string and "double" for a number. Fields that are not read are left out: what is not known is passed over.
+ADDED = (
+    (
+        "io/prometheus/client/metrics.proto",
+        "io.prometheus.client",
+        (),
+        {
+            "Counter": (("value", 1, "double", False),),
+            "Metric": (("counter", 3, "Counter", False),),
+            "MetricFamily": (("name", 1, "", False), ("metric", 4, "Metric", True)),
+        },
+    ),
+    (
+        "envoy/service/metrics/v3/metrics_service.proto",
+        "envoy.service.metrics.v3",
+        ("envoy/config/core/v3/base.proto", "io/prometheus/client/metrics.proto"),
+        {
+            "Identifier": (("node", 1, ".envoy.config.core.v3.Node", False),),
+            "StreamMetricsMessage": (
+                ("identifier", 1, "Identifier", False),
+                ("envoy_metrics", 2, ".io.prometheus.client.MetricFamily", True),
+            ),
+        },
     ),
 )
 
@@ -63,7 +91,28 @@ def pool() -> Any:
     for file in files.file:
         _add_newer(file)
         made.Add(file)
+    for added in ADDED:
+        made.Add(_file(*added))
     return made
+
+
+def _file(name: str, package: str, needed: tuple[str, ...], described: dict[str, Any]) -> Any:
+    """The description of a file of messages, as in ADDED."""
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+    file = FileDescriptorProto(name=name, package=package, syntax="proto3", dependency=needed)
+    for title, fields in described.items():
+        message = file.message_type.add(name=title)
+        for field, number, kind, repeated in fields:
+            made = message.field.add(name=field, number=number)
+            made.label = Field.LABEL_REPEATED if repeated else Field.LABEL_OPTIONAL
+            if kind in ("", "double"):
+                made.type = Field.TYPE_DOUBLE if kind else Field.TYPE_STRING
+            else:
+                made.type = Field.TYPE_MESSAGE
+                made.type_name = kind if kind.startswith(".") else f".{package}.{kind}"
+    return file
 
 
 def _add_newer(file: Any) -> None:

@@ -1,7 +1,7 @@
-"""The service that Envoys talk to: ADS in both protocols, and the access log of attempts. One event loop, many Envoys.
+"""The service that Envoys talk to: ADS in both protocols, the access log of attempts, and what was dropped of it.
 
-What a stream is owed is decided in `subscription`; here bytes are read and written. A response is put together from
-resources that were serialised once, whichever Envoys get them.
+One event loop, many Envoys. What a stream is owed is decided in `subscription`; here bytes are read and written. A
+response is put together from resources that were serialised once, whichever Envoys get them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import grpc
 
 from adaptive import clock
 from adaptive.envoy import messages
+from adaptive.envoy.bootstrap import DROPPED
 from adaptive.envoy.cache import Cache, Held, digest, url
 from adaptive.envoy.subscription import Answer, Request, Response, Stream
 from adaptive.envoy.translate.resources import CLUSTER
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _DISCOVERY = "envoy.service.discovery.v3"
 _ADS = f"{_DISCOVERY}.AggregatedDiscoveryService"
 _ALS = "envoy.service.accesslog.v3.AccessLogService"
+_METRICS = "envoy.service.metrics.v3"
 LARGEST = 64 << 20  # bytes of a message: a hundred thousand endpoints, as of the control channel
 # Seconds after which a retired cluster goes although an Envoy still has not taken the routes without it.
 RETIRE = 5.0
@@ -65,7 +67,9 @@ class Service:
         self.nacks = 0
         self.acks = 0
         self.refusals: dict[str, int] = {}  # unknown nodes, by name
+        self.dropped: dict[str, int] = {}  # entries that an Envoy has dropped since it started, by its name
         self.answered: Callable[[Connected, Answer, float], None] | None = None
+        self.lost: Callable[[int], None] = lambda count: None  # told of entries that an Envoy has dropped
         self._retired_at: float | None = None
         self._delta = messages.message(f"{_DISCOVERY}.DeltaDiscoveryResponse")
         self._plain = messages.message(f"{_DISCOVERY}.DiscoveryResponse")
@@ -115,10 +119,11 @@ class Service:
             "StreamAggregatedResources": self._handler(self._stream_plain, f"{_DISCOVERY}.DiscoveryRequest"),
             "DeltaAggregatedResources": self._handler(self._stream_delta, f"{_DISCOVERY}.DeltaDiscoveryRequest"),
         }
-        read = messages.message("envoy.service.accesslog.v3.StreamAccessLogsMessage").FromString
-        als = {"StreamAccessLogs": grpc.stream_unary_rpc_method_handler(self._logs, read, _as_it_is)}
+        als = {"StreamAccessLogs": self._one_way("envoy.service.accesslog.v3.StreamAccessLogsMessage", self.entries)}
+        metrics = {"StreamMetrics": self._one_way(f"{_METRICS}.StreamMetricsMessage", self._counted)}
+        services = {_ADS: ads, _ALS: als, f"{_METRICS}.MetricsService": metrics}
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(_ADS, ads), grpc.method_handlers_generic_handler(_ALS, als))
+            [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
         try:
             if tls is None:
@@ -156,7 +161,8 @@ class Service:
         if not self.allowed(name):
             if name not in self.refusals:
                 log.warning("Envoy %r is none of envoy.nodes, and is sent away", name)
-            self.refusals[name] = self.refusals.get(name, 0) + 1
+            if name in self.refusals or len(self.refusals) < 100:  # what strangers send must not fill the memory
+                self.refusals[name] = self.refusals.get(name, 0) + 1
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"node {name!r} is not known here")
         one = Connected(name, stream, clock.monotonic(), version=_version(first.node))
         self.connected.append(one)
@@ -209,16 +215,32 @@ class Service:
         head = self._plain(type_url=url(response.kind), nonce=response.nonce, version_info=response.version)
         return b"".join([head.SerializeToString(), *(held[name].plain for name in response.names if name in held)])
 
-    async def _logs(self, requests: AsyncIterator[Any], context: Any) -> bytes:
-        """One worker of one Envoy tells of attempts until it goes."""
-        node = ""
-        async for message in requests:
-            if message.HasField("identifier"):
-                node = message.identifier.node.id
-                if not self.allowed(node):
-                    await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"node {node!r} is not known here")
-            self.entries(node, message)
-        return b""
+    def _one_way(self, kind: str, take: Callable[[str, Any], None]) -> Any:
+        """The handler of a stream by which an Envoy tells, and of which it expects nothing: its log, its statistics."""
+
+        async def told(requests: AsyncIterator[Any], context: Any) -> bytes:
+            node = ""
+            async for message in requests:
+                if message.HasField("identifier"):
+                    node = message.identifier.node.id
+                    if not self.allowed(node):
+                        await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"node {node!r} is not known here")
+                take(node, message)
+            return b""
+
+        return grpc.stream_unary_rpc_method_handler(told, messages.message(kind).FromString, _as_it_is)
+
+    def _counted(self, node: str, message: Any) -> None:
+        """An Envoy's statistics: it counts from its own start, and says nothing of what has not happened yet. A service
+        that takes over cannot know what the one before it knew, and takes all as news.
+        """
+        for family in message.envoy_metrics:
+            if family.name == DROPPED:
+                dropped, before = int(sum(one.counter.value for one in family.metric)), self.dropped.get(node, 0)
+                self.dropped[node] = dropped
+                news = dropped - before if dropped >= before else dropped
+                if news:
+                    self.lost(news)
 
     def nodes(self) -> list[dict[str, Any]]:
         """Every Envoy that is connected, for the admin API and the metrics."""
@@ -230,6 +252,7 @@ class Service:
                 "connected_seconds": round(now - one.since, 3),
                 "acks": one.acks,
                 "nacks": one.nacks,
+                "dropped": self.dropped.get(one.name, 0),
                 "refused": {_short(kind): words for kind, words in one.refused.items()},
                 "behind": one.stream.behind(self.cache),
                 "ready": CLUSTER in one.stream.types and not one.stream.behind(self.cache),

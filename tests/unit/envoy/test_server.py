@@ -1,0 +1,126 @@
+"""The service, as made-up Envoys find it: what they tell in one direction, and who is not listened to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import envoys
+
+envoys.require()
+
+import grpc  # noqa: E402
+
+from adaptive.envoy import messages  # noqa: E402
+from adaptive.envoy.bootstrap import DROPPED  # noqa: E402
+from adaptive.envoy.server import Service  # noqa: E402
+from adaptive.envoy.translate import resources as translate  # noqa: E402
+
+DISCOVERY = "envoy.service.discovery.v3"
+METRICS = "envoy.service.metrics.v3"
+
+
+class Node:
+    """An Envoy of which there are only its streams."""
+
+    def __init__(self, channel: Any, name: str) -> None:
+        self.channel = channel
+        self.name = name
+
+    def discover(self) -> Any:
+        request = messages.message(f"{DISCOVERY}.DeltaDiscoveryRequest")(type_url=messages.PREFIX + translate.CLUSTER)
+        request.node.id = self.name
+        return self._call(f"{DISCOVERY}.AggregatedDiscoveryService/DeltaAggregatedResources", [request], True)
+
+    def count(self, *dropped: int) -> Any:
+        """Tell of its statistics, once for each number."""
+        told = []
+        for number in dropped:
+            made = messages.message(f"{METRICS}.StreamMetricsMessage")()
+            made.envoy_metrics.add(name="another").metric.add().counter.value = 77
+            made.envoy_metrics.add(name=DROPPED).metric.add().counter.value = number
+            told.append(made)
+        told[0].identifier.node.id = self.name
+        return self._call(f"{METRICS}.MetricsService/StreamMetrics", told, False)
+
+    def _call(self, method: str, told: list[Any], lasting: bool) -> Any:
+        async def requests() -> AsyncIterator[bytes]:
+            for one in told:
+                yield one.SerializeToString()
+            if lasting:
+                await asyncio.Event().wait()
+
+        make = self.channel.stream_stream if lasting else self.channel.stream_unary
+        return make("/" + method)(requests())
+
+
+@pytest.fixture
+def lost() -> Iterator[list[int]]:
+    yield []
+
+
+@pytest.fixture
+async def node(tmp_path: Path, lost: list[int]) -> AsyncIterator[Callable[[str], Node]]:
+    service = Service(lambda name: name.startswith("edge"), lambda name, message: None)
+    service.lost = lost.append
+    await service.start(f"unix:{tmp_path}/x")
+    channel = grpc.aio.insecure_channel(f"unix:{tmp_path}/x")
+    made: list[Any] = []
+
+    def connected(name: str) -> Node:
+        one = Node(channel, name)
+        made.append(one.discover())
+        return one
+
+    connected.service = service  # type: ignore[attr-defined]
+    yield connected
+    for call in made:
+        call.cancel()
+    await channel.close()
+    await service.stop()
+
+
+async def known(node: Any, count: int) -> None:
+    async with asyncio.timeout(5.0):
+        while len(node.service.connected) < count:
+            await asyncio.sleep(0.005)
+
+
+async def test_what_an_envoy_drops_is_lost_once(node: Any, lost: list[int]) -> None:
+    edge = node("edge-1")
+    await known(node, 1)
+    await edge.count(5, 5, 7, 30)
+    assert lost == [5, 2, 23]
+    assert [one["dropped"] for one in node.service.nodes()] == [30]
+
+
+async def test_an_envoy_that_was_started_again_counts_from_nothing(node: Any, lost: list[int]) -> None:
+    edge = node("edge-1")
+    await known(node, 1)
+    await edge.count(5, 9)
+    await edge.count(0, 3)
+    assert lost == [5, 4, 3]
+
+
+async def test_each_envoy_counts_for_itself(node: Any, lost: list[int]) -> None:
+    one, other = node("edge-1"), node("edge-2")
+    await known(node, 2)
+    await one.count(0, 10)
+    await other.count(0, 1)
+    assert lost == [10, 1]
+    assert sorted((found["node"], found["dropped"]) for found in node.service.nodes()) == [
+        ("edge-1", 10),
+        ("edge-2", 1),
+    ]
+
+
+async def test_a_stranger_is_not_listened_to(node: Any, lost: list[int]) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await Node(node("edge-1").channel, "who").count(0, 10)
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert "node 'who' is not known here" in str(caught.value.details())
+    assert lost == []
