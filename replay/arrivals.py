@@ -8,6 +8,7 @@ sends the same requests.
 from __future__ import annotations
 
 import bisect
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def draw(scenario: Scenario, seed: int, stepping: Steps | None = None) -> Arriva
 
 def steps(load: Load, seconds: float, seed: int) -> tuple[Floats, Bools]:
     """Poisson arrivals at the rate of the step that is in force. The last one may be due just after the end."""
-    rng = random.Random(seed + 1)
+    draw, log = random.Random(seed + 1).random, math.log
+    share = load.post_share
     due, post = [], []
     t = 0.0
     spans = [(rate, end) for (_, rate), end in zip(load.rates, [*(a for a, _ in load.rates[1:]), seconds], strict=True)]
@@ -60,10 +62,11 @@ def steps(load: Load, seconds: float, seed: int) -> tuple[Floats, Bools]:
         if rate <= 0.0:
             t = max(t, end)
             continue
-        while t < min(end, seconds):
-            t += rng.expovariate(rate)
+        last = min(end, seconds)
+        while t < last:
+            t -= log(1.0 - draw()) / rate  # as `random.Random.expovariate` draws it
             due.append(t)
-            post.append(rng.random() < load.post_share)
+            post.append(draw() < share)
     return np.array(due), np.array(post, dtype=bool)
 
 

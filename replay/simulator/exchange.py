@@ -27,7 +27,8 @@ class Attempt:
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float) -> None:
-        self.exchange, self.worker, self.lane, self.instance = exchange, worker, lane, instance
+        self.exchange, self.worker = exchange, worker
+        self.lane, self.instance = lane, instance
         self.sent_at = now
         self.number = exchange.attempts
         self.in_flight = self.met = lane.in_flight + lane.others
@@ -45,7 +46,8 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(self, index: int, post: bool, now: float, deadline: float, try_: int) -> None:
-        self.index, self.post, self.started, self.deadline, self.try_ = index, post, now, deadline, try_
+        self.index, self.post, self.try_ = index, post, try_
+        self.started, self.deadline = now, deadline
         self.attempts = self.free = 0
         self.tried: tuple[int, ...] = ()
         self.current: Attempt | None = None

@@ -11,7 +11,7 @@ from operator import sub
 from typing import TYPE_CHECKING
 
 from adaptive import classify
-from adaptive.admission import NORMAL, REFUSED, WAITS, Admission
+from adaptive.admission import ENTERS, NORMAL, WAITS, Admission
 from adaptive.balancer import Balancer
 from adaptive.budget import RetryBudget
 from adaptive.grading import ASLEEP
@@ -54,7 +54,7 @@ class Worker:
         self.pick, self.sent, self.closed = balancer.pick, balancer.sent, balancer.closed
         self.instances = sim.instances
         self.budget = RetryBudget(*rules.budget, 0.0)
-        self.rules = rules
+        self.rules, self.route_timeout = rules, rules.route_timeout
         most = rules.request_limit or (1 << 62)
         self.admission = Admission(
             len(sim.instances), most, WAITING, 0.0,
@@ -68,6 +68,9 @@ class Worker:
         self.hedges = RetryBudget(*HEDGES, 0.0)
         self.rng = random.Random(f"{sim.seed}/worker/{gateway}/{number}")
         self.paths = Paths(sim.instances, gateway, random.Random(f"{sim.seed}/paths/{gateway}/{number}"))
+        self.slow_paths = self.paths.any
+        # What an instance calls when it answers.
+        self.response = self.delayed if self.slow_paths else self.arrived
         self.wire = scenario.wire
         self.every = SWEEP if scenario.workers == 1 else SWEEP_SHARED
         self.timeout = FIXED * sorted(i.mean for i in sim.instances)[len(sim.instances) // 2]
@@ -84,15 +87,16 @@ class Worker:
 
     def begin(self, exchange: Exchange) -> None:
         """Takes a request from a client."""
-        entrance = self.admission.enter(self.sim.now, exchange, timeout=self.rules.route_timeout)
-        if self.admission.turned_away:
+        admission = self.admission
+        entrance = admission.enter(self.sim.now, exchange, None, NORMAL, self.route_timeout)
+        if admission.turned_away:
             self.turn_away()
-        if entrance == WAITS:
-            exchange.waits = True
-        elif entrance == REFUSED:
-            self.shed(exchange)
-        else:
+        if entrance is ENTERS:
             self.enter(exchange)
+        elif entrance is WAITS:
+            exchange.waits = True
+        else:
+            self.shed(exchange)
 
     def enter(self, exchange: Exchange) -> None:
         """A request may go to the instances."""
@@ -143,8 +147,12 @@ class Worker:
         if self.rows is not None:
             if self.chances:
                 attempt.propensity = self.balancer.propensity
-            marks = (_REPEATABLE if repeatable else 0) | (_HEDGE if hedge else 0)
-            attempt.marks = marks | _EXPLORED if self.balancer.explored else marks
+            marks = _REPEATABLE if repeatable else 0
+            if hedge:
+                marks |= _HEDGE
+            if self.balancer.explored:
+                marks |= _EXPLORED
+            attempt.marks = marks
         self.sent(lane, attempt, now)
         self.open += 1
         self.changed = True
@@ -161,22 +169,21 @@ class Worker:
                 attempt.connected = False
                 attempt.deadline = now + self.rules.connect_timeout
                 return
-        if self.paths.any:
+        if self.slow_paths:
             sim.at(now + self.paths.delay(slot, now), instance.reach, attempt)
         else:
             instance.reach(attempt)
 
     # What comes back.
 
-    def response(self, attempt: Attempt, status: int) -> None:
-        """An instance answers; over a slow path, or to a stalled gateway, later."""
+    def delayed(self, attempt: Attempt, status: int) -> None:
+        """An instance answers over a path that may be slow."""
         sim = self.sim
-        if self.paths.any:
-            delay = self.paths.delay(attempt.lane.slot, sim.now)
-            if delay > 0.0:
-                sim.at(sim.now + delay, self.arrived200 if status == 200 else self.arrived503, attempt)
-                return
-        self.arrived(attempt, status)
+        delay = self.paths.delay(attempt.lane.slot, sim.now)
+        if delay > 0.0:
+            sim.at(sim.now + delay, self.arrived200 if status == 200 else self.arrived503, attempt)
+        else:
+            self.arrived(attempt, status)
 
     def arrived200(self, attempt: Attempt) -> None:
         """A good answer has come."""
@@ -187,7 +194,7 @@ class Worker:
         self.arrived(attempt, 503)
 
     def arrived(self, attempt: Attempt, status: int) -> None:
-        """An answer has come."""
+        """An answer has come; a stalled gateway reads it later."""
         sim = self.sim
         if sim.stalls and (until := sim.stalled(self.gateway)) > sim.now:
             sim.at(until, self.arrived200 if status == 200 else self.arrived503, attempt)
@@ -273,8 +280,9 @@ class Worker:
         self.changed = True
         now = self.sim.now
         lane = attempt.lane
-        if attempt.instance.holding:
-            attempt.instance.open.pop(attempt, None)
+        instance = attempt.instance
+        if instance.holding:
+            instance.open.pop(attempt, None)
         if cause == _RESPONSE:
             first = now
             verdict = 0 if status == 200 else classify.verdict(cause, status)
@@ -314,9 +322,11 @@ class Worker:
     def over(self, exchange: Exchange, cause: int, status: int = 0) -> None:
         """Closes what is still open of a request."""
         exchange.done = True
-        for attempt in (exchange.current, exchange.hedge):
-            if attempt is not None and attempt.open:
-                self.close(attempt, cause, 0)
+        first, second = exchange.current, exchange.hedge
+        if first is not None and first.open:
+            self.close(first, cause, 0)
+        if second is not None and second.open:
+            self.close(second, cause, 0)
         exchange.current = exchange.hedge = None  # else each request would be a cycle of references
         now = self.sim.now
         self.admission.left(now, now - exchange.started, status == 200, cause == _GONE)

@@ -7,11 +7,11 @@ on the policy.
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,7 @@ class Simulation:
         self.posts: list[bool] = plan.post.tolist()
         self.due: list[float] = plan.due.tolist()
         self.again = scenario.clients.retries > 0 or scenario.clients.attempt_timeout > 0.0
+        self.route_timeout = scenario.rules.route_timeout
 
     def _gateways(self, settings: ModelSettings | None, predictor: Predictor | Pair | None, log: Log | None) -> None:
         scenario, policy = self.scenario, self.policy
@@ -178,8 +179,8 @@ class Simulation:
 
     def at(self, when: float, what: Callable[[Any], None], argument: Any) -> None:
         """Schedules a call."""
-        self.counter += 1
-        heapq.heappush(self.events, (when, self.counter, what, argument))
+        self.counter = number = self.counter + 1
+        heappush(self.events, (when, number, what, argument))
 
     def stalled(self, gateway: int) -> float:
         """Until when a gateway does nothing; in the past where it works."""
@@ -193,8 +194,9 @@ class Simulation:
     def run(self, views: bool) -> Run:
         """Until the last request is answered or given up."""
         due, n = self.due, len(self.due)
-        events, pop = self.events, heapq.heappop
+        events, pop = self.events, heappop
         timeout = self.scenario.clients.timeout
+        arrive = self.arrive if self.stalls else self.enter
         end = (due[-1] if n else 0.0) + timeout + SPAN
         infinite = math.inf
         index = oldest = handled = 0
@@ -206,7 +208,7 @@ class Simulation:
                 if arrives == infinite:
                     break
                 self.now = arrives
-                self.arrive(index)
+                arrive(index)
                 index += 1
                 arrives = due[index] if index < n else infinite
             elif expires <= earliest:
@@ -231,7 +233,7 @@ class Simulation:
     # Clients.
 
     def arrive(self, index: int) -> None:
-        """A request is due."""
+        """A request is due, and some gateway stands still at times."""
         worker = self.workers[self.home[index]]
         if self.stalls and (until := self.stalled(worker.gateway)) > self.now:
             self.at(until, self.enter, index)
@@ -244,7 +246,7 @@ class Simulation:
             return
         now = self.now
         try_ = self.tries[index]
-        exchange = Exchange(index, self.posts[index], now, now + self.scenario.rules.route_timeout, try_)
+        exchange = Exchange(index, self.posts[index], now, now + self.route_timeout, try_)
         self.open[index] = exchange
         if self.again and self.scenario.clients.attempt_timeout > 0.0:
             self.at(now + self.scenario.clients.attempt_timeout, self.impatient, exchange)
