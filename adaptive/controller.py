@@ -52,6 +52,7 @@ LEAST_MEASURED = 5  # latencies within 1 s whose mean says how an endpoint bears
 # Probabilities between two of these steps are the same to the data plane, and not worth a Snapshot by themselves.
 PROBABILITY_STEPS = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
 _FAILURES = slice(CONNECT, STATUS + 1)
+_HEALTHY, _CANARY = int(Health.HEALTHY), int(Health.CANARY)
 # Lower end of the interval of the long horizon's probability at which an endpoint is lowered for it. By choice, not by
 # measurement: lowering costs room that a wrong forecast wastes, so four in five must come true in the worst case.
 FORESEEN = 0.8
@@ -164,7 +165,8 @@ class Controller:
     def _scene(self) -> account.Scene:
         at = self.at if self.at is not None else 0.0
         self.stats.advance(at)
-        seen, judged = self._look(at)
+        seen = self.stats.observed(at)
+        judged = self._judge(seen)
         blind = self.observer.blind(at)
         return account.Scene(
             at, self.stats, self.steering, seen, judged, self.probability, self.learner, blind, self.foreseen
@@ -250,8 +252,9 @@ class Controller:
         self.was_blind = bool(blind)
         fresh, self.rows = stats.rows != self.rows, stats.rows
         if fresh or stats.in_flight.any() or stats.checks_failed.any() or self.steering.watched.any():
-            self._learn_load()
-            seen, judged = self._look(at)
+            seen = stats.observed(at)
+            self._learn_load(seen)
+            judged = self._judge(seen)
             commands += self._predict(at, seen, judged, blind)
             moved = self.steering.steer(at, stats, seen, judged, self.probability, blind)
             self._settle(moved)
@@ -260,23 +263,20 @@ class Controller:
             commands.append(self._publish(at))
         return commands
 
-    def _look(self, at: float) -> tuple[Observed, rule.Judgement]:
-        """What is seen now, and what the rule says of it."""
-        seen = self.stats.observed(at)
-        lowered = self.steering.health != Health.HEALTHY
-        return seen, rule.judge(seen, self.peers, self.errors, self.latency, self.requests, self.checked, lowered)
+    def _judge(self, seen: Observed) -> rule.Judgement:
+        """What the rule says of what is seen."""
+        lowered = self.steering.health != _HEALTHY
+        return rule.judge(seen, self.peers, self.errors, self.latency, self.requests, self.checked, lowered)
 
-    def _learn_load(self) -> None:
+    def _learn_load(self, seen: Observed) -> None:
         """Capacities, and each cluster's typical latency."""
         stats = self.stats
-        last, few = stats.sums[0], stats.sums[0, MEASURED] < LEAST_MEASURED
+        last, measured = stats.sums[0], seen.measured[0]
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = last[MICROSECONDS] / (last[MEASURED] * 1e6)
-            usual = np.exp(stats.sums[1, LOG_MICRO] / (stats.sums[1, MEASURED] * 1e6)) / 1e6
-        failing = last[_FAILURES].sum(axis=0) * 5 > last[OK]
-        served = last[OK] / stats.latest
-        self.steering.capacity.learn(stats.now, served, np.where(few, np.nan, mean), failing)
-        usual[self.steering.health >= Health.CANARY] = np.nan
+            mean = np.where(measured < LEAST_MEASURED, np.nan, last[MICROSECONDS] / (measured * 1e6))
+        failing = seen.failures[0] * 5 > last[OK]
+        self.steering.capacity.learn(stats.now, last[OK] / stats.latest, mean, failing)
+        usual = np.where(self.steering.health >= _CANARY, np.nan, seen.latency[1])
         for state, value in zip(self.steering.clusters, self.peers.median(usual).tolist(), strict=True):
             if not math.isnan(value) and abs(value - state.typical) > TYPICAL_STEP * state.typical:
                 state.typical = value
@@ -299,10 +299,10 @@ class Controller:
         )
         self.suspicion = judged.suspicion
         health = self.steering.health
-        shown = (health < Health.CANARY) & (not blind)
+        shown = (health < _CANARY) & (not blind)
         # An observer that runs late sees its own delay: the more of it, the less is made of what it sees.
         well = 0.0 if blind else max(0.0, 1.0 - self.observer.lag / LAG)
-        lowered = health > Health.HEALTHY
+        lowered = health > _HEALTHY
         raw = self.learner.step(
             at, seen, self.peers, evidence, judged.suspicion, shown, lowered, self.errors, self.latency, well
         )

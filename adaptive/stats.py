@@ -35,10 +35,12 @@ BINS = 64
 FIRST_BIN = 0.0005
 BIN_RATIO = 1.2
 EDGES = FIRST_BIN * BIN_RATIO ** np.arange(BINS)  # upper edge of each bin, seconds
+_MIDDLES = EDGES / np.sqrt(BIN_RATIO)  # and its middle in the logarithm
 _FIRST_LOG, _LOG_RATIO = np.log(FIRST_BIN * _SCALE), np.log(BIN_RATIO)
 _PER_SECOND = round(1 / WIDTH)  # the histogram's own buckets are of one second: 64 bins would be much to keep
 _SECONDS = round(WINDOWS[-1])
 _HISTORIES = (round(WINDOWS[1]), _SECONDS)
+_TAILS = np.array([[0.95], [0.99]])  # the quantiles that are looked at, of each history one
 
 # An attempt given up by somebody says "slow" only after this many typical latencies; before, it says nothing. The same
 # holds for a request's whole time-out that ran out on an endpoint's first moments with it.
@@ -60,6 +62,8 @@ def _tables() -> tuple[Ints, Ints]:
 
 
 _CAUSES, _STATUSES = _tables()
+_KINDS = len(Cause) + 1  # the last: no known cause
+_RESPONSE, _TIMEOUT_ROUTE, _CENSORED = int(Cause.RESPONSE), int(Cause.TIMEOUT_ROUTE), int(Mark.CENSORED)
 
 
 class Stats:
@@ -77,7 +81,7 @@ class Stats:
         self.bins = np.zeros((len(_HISTORIES), slots, BINS), dtype=np.int32)
         self.bins_filled = [0] * _SECONDS
         self.totals = np.zeros((COLUMNS, slots), dtype=np.int64)
-        self.causes = np.zeros((slots, len(Cause) + 1), dtype=np.int64)  # the last: no known cause
+        self.causes = np.zeros((slots, _KINDS), dtype=np.int64)
         self.statuses = np.zeros((slots, 6), dtype=np.int64)
         self.histogram = np.zeros((slots, BINS), dtype=np.int64)
         self.in_flight = np.zeros(slots)
@@ -108,11 +112,11 @@ class Stats:
         sent_at = rows["sent_at"]
         done = np.fmin(np.fmax(rows["done"], at - WINDOWS[-1] + WIDTH), at)
         cause, status = rows["cause"], rows["status"]
-        group = np.where(cause == Cause.RESPONSE, _STATUSES[np.minimum(status, 1023)], _CAUSES[cause])
+        group = np.where(cause == _RESPONSE, _STATUSES[np.minimum(status, 1023)], _CAUSES[cause])
         typical = self.typical[slot]
         late = (done - sent_at > LATE_FACTOR * typical) & (typical > 0)
-        group[(cause == Cause.TIMEOUT_ROUTE) & ~late & (typical > 0)] = IGNORED
-        late &= (rows["marks"] & int(Mark.CENSORED)) != 0
+        group[(cause == _TIMEOUT_ROUTE) & ~late & (typical > 0)] = IGNORED
+        late &= (rows["marks"] & _CENSORED) != 0
         latency = rows["first_byte"] - sent_at
         known = np.flatnonzero((group == OK) & (latency >= 0))
         micro = np.maximum((np.minimum(latency[known], 3600.0) * _SCALE).astype(np.int64), 1)
@@ -160,19 +164,18 @@ class Stats:
         second = b // _PER_SECOND
         seconds = self.head // _PER_SECOND - second
         if seconds < _SECONDS and len(measured):
-            where = measured * BINS + bins
-            np.add.at(self.bins_ring[second % _SECONDS].reshape(-1), where, 1)
+            new = np.bincount(measured * BINS + bins, minlength=n * BINS).reshape(n, BINS).astype(np.int32)
+            self.bins_ring[second % _SECONDS] += new
             self.bins_filled[second % _SECONDS] += len(measured)
             for history, span in enumerate(_HISTORIES):
                 if seconds < span:
-                    np.add.at(self.bins[history].reshape(-1), where, 1)
+                    self.bins[history] += new
 
     def _count(self, slot: Ints, cause: Ints, status: Ints, where: Ints) -> None:
         """Totals since the start, for metrics; `where` are places in the histogram."""
-        kinds = len(Cause) + 1
-        np.add.at(self.causes.reshape(-1), slot * kinds + np.minimum(cause, kinds - 1), 1)
-        np.add.at(self.statuses.reshape(-1), slot * 6 + np.minimum(status // 100, 5), 1)
-        np.add.at(self.histogram.reshape(-1), where, 1)
+        causes, statuses = slot * _KINDS + np.minimum(cause, _KINDS - 1), slot * 6 + np.minimum(status // 100, 5)
+        for counts, places in ((self.causes, causes), (self.statuses, statuses), (self.histogram, where)):
+            counts += np.bincount(places, minlength=counts.size).reshape(counts.shape)
 
     def _runs(self, slot: Ints, done: Floats, group: Ints) -> None:
         """Failures since the last success, and when things last happened. Several workers' rows come interleaved."""
@@ -281,10 +284,11 @@ class Stats:
     def observed(self, at: float) -> Observed:
         """Everything the rule and the features need, at this moment."""
         sums, measured = self.sums, self.sums[:, MEASURED]
+        tails = quantiles(self.bins, _TAILS)
         failures = sums[:, CONNECT : STATUS + 1].sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = sums[:, LOG_MICRO] / (measured * _SCALE)
-            flight = sums[:, FLIGHT] / (measured * _SCALE)
+            scale = measured * _SCALE
+            logs, flight = sums[:, LOG_MICRO] / scale, sums[:, FLIGHT] / scale
             latency = np.exp(logs) / _SCALE
         return Observed(
             at=at,
@@ -295,8 +299,8 @@ class Stats:
             late=sums[:, LATE],
             measured=measured,
             latency=latency,
-            p95=self.quantiles(0.95, 0),
-            p99=self.quantiles(0.99, 1),
+            p95=tails[0],
+            p99=tails[1],
             flight=flight,
             flight_var=sums[2, FLIGHT_SQ] / _SCALE - measured[2] * flight[2] ** 2,
             flight_log=sums[2, FLIGHT_LOG] / _SCALE - measured[2] * flight[2] * logs[2],
@@ -317,9 +321,12 @@ class Stats:
         )
 
 
-def quantiles(bins: np.ndarray[Any, Any], q: float) -> Floats:
-    """Quantile `q` of each row of a histogram (n, BINS), in seconds; the middle of its bin in the logarithm."""
-    reached = np.cumsum(bins, axis=1)
-    total = reached[:, -1]
-    found = np.argmax(reached >= np.maximum(np.ceil(q * total), 1)[:, None], axis=1)
-    return np.where(total > 0, EDGES[found] / np.sqrt(BIN_RATIO), np.nan)
+def quantiles(bins: np.ndarray[Any, Any], q: float | Floats) -> Floats:
+    """Quantile `q` of each row of histograms (..., n, BINS), in seconds; the middle of its bin in the logarithm.
+
+    `q` has any shape that broadcasts to (..., n).
+    """
+    reached = bins.cumsum(axis=-1)
+    total = reached[..., -1]
+    found = (reached >= np.maximum(np.ceil(q * total), 1)[..., None]).argmax(axis=-1)
+    return np.where(total > 0, _MIDDLES[found], np.nan)

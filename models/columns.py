@@ -63,7 +63,9 @@ class Peers:
         self.cluster = cluster
         self.clusters = clusters
         self.members = np.flatnonzero(cluster >= 0)
-        of = cluster[self.members]
+        of = self.of = cluster[self.members]
+        self.nobody = cluster < 0
+        self._rows: dict[int, Ints] = {}  # by the number of rows: where `totals` adds each value
         self.sizes = np.bincount(of, minlength=clusters)
         self._groups = [
             _Alike.of([self.members[of == c] for c in alike], alike) for alike in _alike(self.sizes.tolist())
@@ -73,9 +75,8 @@ class Peers:
         """Median per cluster of the known values, shape (clusters,); NaN where none is known."""
         found = np.full(self.clusters, np.nan)
         for group in self._groups:
-            block = group.of_all(values[None])
-            count = np.count_nonzero(~np.isnan(block), axis=-1)
-            found[group.clusters] = _middle(np.sort(block), count[..., None], None)[0, :, 0]
+            ordered = np.sort(group.of_all(values[None]))
+            found[group.clusters] = _medians(ordered, _known(ordered))[0, :, 0]
         return found
 
     def others(self, values: Floats) -> Floats:
@@ -89,15 +90,16 @@ class Peers:
             return only
         found = np.full(values.shape, np.nan)
         for group in self._groups:
-            block = group.of_all(values)
-            there = ~np.isnan(block)
-            rest = np.count_nonzero(there, axis=-1)[..., None] - there
-            middle = _middle(np.sort(block), rest, block)
-            if group.absent is None:
-                found[:, group.slots] = middle
-            else:
-                found[:, group.slots[~group.absent]] = middle[:, ~group.absent]
+            group.put(found, _medians_of_others(group.of_all(values)))
         return found
+
+    def totals(self, values: Floats) -> Floats:
+        """Sums per cluster of values (m, slots), shape (m, clusters)."""
+        m = len(values)
+        if m not in self._rows:
+            self._rows[m] = (self.of + self.clusters * np.arange(m)[:, None]).reshape(-1)
+        sums = np.bincount(self._rows[m], values[:, self.members].reshape(-1), m * self.clusters)
+        return sums.reshape(m, -1).astype(np.float64, copy=False)
 
 
 class _Alike(NamedTuple):
@@ -106,20 +108,35 @@ class _Alike(NamedTuple):
     clusters: list[int]
     slots: Ints  # (clusters, most)
     absent: Bools | None  # the same: where there is only room; None where there is none
+    span: slice | None  # the slots, where they are all of a range in their order
 
     @classmethod
     def of(cls, members: list[Ints], clusters: list[int]) -> _Alike:
         most = max(len(slots) for slots in members)
         slots = np.array([np.pad(mine, (0, most - len(mine))) for mine in members])
         absent = np.array([np.arange(most) >= len(mine) for mine in members])
-        return cls(clusters, slots, absent if absent.any() else None)
+        first = int(slots.flat[0])
+        span = slice(first, first + slots.size)
+        in_order = np.array_equal(slots.reshape(-1), np.arange(span.start, span.stop))
+        return cls(clusters, slots, absent if absent.any() else None, span if in_order else None)
 
     def of_all(self, values: Floats) -> Floats:
         """Values (m, slots) as (m, clusters, most); NaN where there is only room."""
+        if self.span is not None:
+            return values[:, self.span].reshape(len(values), *self.slots.shape)
         block: Floats = values[:, self.slots]
         if self.absent is not None:
             block[:, self.absent] = np.nan
         return block
+
+    def put(self, found: Floats, block: Floats) -> None:
+        """The other way round: what such a block (m, clusters, most) holds goes to its slots in (m, slots)."""
+        if self.span is not None:
+            found[:, self.span] = block.reshape(len(block), -1)
+        elif self.absent is None:
+            found[:, self.slots] = block
+        else:
+            found[:, self.slots[~self.absent]] = block[:, ~self.absent]
 
 
 def _alike(sizes: list[int]) -> list[list[int]]:
@@ -131,18 +148,60 @@ def _alike(sizes: list[int]) -> list[list[int]]:
     return list(found.values())
 
 
-def _middle(ordered: Floats, rest: Ints, itself: Floats | None) -> Floats:
-    """The median of the first `rest` of each row, NaN last; of a value that is `itself` in the row, of the others."""
-    width = ordered.shape[-1]
-    start = np.arange(0, ordered.size, width).reshape(*ordered.shape[:-1], 1)
-    low, high = start + np.maximum(rest - 1, 0) // 2, start + rest // 2
-    flat = ordered.reshape(-1)
-    if itself is not None:  # what stands before it stays in its place, what stands after it moves up
-        low += itself <= flat.take(low)
-        high += itself <= flat.take(high)
-    found: Floats = (flat.take(low, mode="clip") + flat.take(high, mode="clip")) / 2
-    found[rest == 0] = np.nan
+def _known(ordered: Floats) -> int | Ints:
+    """How many values of each row, NaN last, are known, (..., 1). Where each row is known altogether or not at all,
+    which is nearly always, the width: all that is worked out of a row of NaN is NaN anyhow.
+    """
+    unknown = np.isnan(ordered)
+    width: int = ordered.shape[-1]
+    if (unknown[..., 0] == unknown[..., -1]).all():
+        return width
+    counts: Ints = width - unknown.sum(axis=-1, keepdims=True)
+    return counts
+
+
+def _half(count: int | Ints) -> int | Ints:
+    """Half of it, rounded down; of less than nothing, nothing."""
+    if isinstance(count, int):
+        return max(count, 0) // 2
+    halves: Ints = np.maximum(count, 0) // 2
+    return halves
+
+
+def _at(ordered: Floats, place: int | Ints) -> Floats:
+    """The value of each row at this place, (..., 1)."""
+    if isinstance(place, int):
+        return ordered[..., place : place + 1]
+    start = np.arange(0, ordered.size, ordered.shape[-1]).reshape(place.shape)
+    found: Floats = ordered.reshape(-1).take(start + place)
     return found
+
+
+def _medians(ordered: Floats, known: int | Ints) -> Floats:
+    """The median of the first `known` values of each row, (..., 1); NaN where there are none."""
+    found: Floats = (_at(ordered, _half(known - 1)) + _at(ordered, _half(known))) / 2
+    return found
+
+
+def _medians_of_others(block: Floats) -> Floats:
+    """For each value the median of the known ones in its row, itself left out; NaN where there is none."""
+    if block.shape[-1] < 2:
+        return np.full(block.shape, np.nan)
+    ordered = np.sort(block)
+    known = _known(ordered)
+    high = _without(ordered, block, _half(known - 1))
+    if isinstance(known, int):
+        return high if known % 2 == 0 else (_without(ordered, block, _half(known - 2)) + high) / 2
+    found = (_without(ordered, block, _half(known - 2)) + high) / 2
+    return np.where(np.isnan(block), _medians(ordered, known), found)
+
+
+def _without(ordered: Floats, block: Floats, place: int | Ints) -> Floats:
+    """For each value of the block what stands at this place of its row without it: what is before it stays where it
+    is, what is after it moves up.
+    """
+    here, after = _at(ordered, place), _at(ordered, place + 1)
+    return np.where(block <= here, after, here)
 
 
 def known(values: Floats) -> Floats:

@@ -48,9 +48,11 @@ class Lines:
 
     def __init__(self, series: int, slots: int) -> None:
         self.s = np.zeros((6, series, slots))  # sums of w, wt, wtt, wy, wty, wyy; t is 0 now and negative before
+        self._found: tuple[Floats, Floats, Floats] | None = None  # of the last `read`, while nothing has changed
 
     def add(self, seconds: float, y: Floats, weight: Floats) -> None:
         """Takes the values of this moment, `seconds` after the last ones; NaN is none."""
+        self._found = None
         w, t, tt, y1, ty, yy = self.s
         tt += seconds * (seconds * w - 2 * t)
         t -= seconds * w
@@ -62,15 +64,23 @@ class Lines:
         y1 += weight * y
         yy += weight * y * y
 
+    def clear(self, slots: Ints) -> None:
+        """Forgets all of these slots."""
+        self.s[..., slots] = 0.0
+        self._found = None
+
     def read(self) -> tuple[Floats, Floats, Floats]:
-        """Their values now, their slopes per second, and each slope by its standard error."""
+        """Their values now, their slopes per second, and each slope by its standard error; not to be written to."""
+        if self._found is not None:
+            return self._found
         w, t, tt, y1, ty, yy = self.s
         some = np.maximum(w, 1e-9)
         spread = np.maximum(tt - t * t / some, 0.0)
         slope = (ty - t * y1 / some) / (spread + RIDGE)
         left = np.maximum(yy - y1 * y1 / some - slope * slope * spread, 0.0) / some + 1e-3
         level = (y1 - slope * t) / (w + 0.5)
-        return level, slope, slope * np.sqrt(spread / left)
+        self._found = level, slope, slope * np.sqrt(spread / left)
+        return self._found
 
 
 class Past:
@@ -84,7 +94,7 @@ class Past:
         self.failures, self.slowness = Failures(slots), Slowness(slots)
         self.nats = np.zeros((2, slots))
         self.at = self.drawn = float("nan")
-        self.totals: Sequence[Floats | Ints] | None = None
+        self.totals: Floats | None = None
 
     def update(self, seen: Observed, peers: Peers, totals: Sequence[Floats | Ints], trusted: float = 1.0) -> Trace:
         """Takes one moment. `totals`: attempts, failures, measured, sums of log latency and of log(1 + in flight),
@@ -92,7 +102,7 @@ class Past:
         """
         at = seen.at
         passed = at - self.at if self.at == self.at else 0.0
-        now: list[Floats] = [np.array(column, dtype=np.float64) for column in totals]
+        now = np.array(totals, dtype=np.float64)
         before, self.totals = self.totals, now
         self.at = at
         elastic, variance = _pooled(seen, peers)
@@ -106,9 +116,8 @@ class Past:
         others = peers.others(mine)
         residual, tails = mine[0] - others[0], mine[1] - others[1]
         if before is not None:
-            new = [a - b for a, b in zip(now, before, strict=True)]
             usual = np.where(np.isnan(others[3]), 0.05, others[3])
-            self._detect(new, usual, elastic, others[0], variance, trusted, passed)
+            self._detect(now - before, usual, elastic, others[0], variance, trusted, passed)
         if not at - self.drawn < STEP - 1e-9:
             since = at - self.drawn if self.drawn == self.drawn else STEP
             self.drawn = at
@@ -128,11 +137,11 @@ class Past:
         silent = np.where(seen.in_flight > 0, seen.silence, 0.0)
         with np.errstate(invalid="ignore"):
             worst = np.log(np.maximum(np.fmax(known(seen.oldest), silent) / waits, 1.0))
-        worst[peers.cluster < 0] = 0.0
+        worst[peers.nobody] = 0.0
         self.peaks = np.maximum(worst, self.peaks * np.exp(-passed / _FADES))
 
     def _detect(
-        self, new: list[Floats], usual: Floats, elastic: Floats, middle: Floats, variance: Floats, trusted: float,
+        self, new: Floats, usual: Floats, elastic: Floats, middle: Floats, variance: Floats, trusted: float,
         passed: float,
     ) -> None:  # fmt: skip
         attempts, failures, measured, logs, flights = new
@@ -143,15 +152,17 @@ class Past:
         # A machine that is slower than its peers for good is not ill: until its usual is known, nothing speaks against
         # it, and after that it is learned only while nothing does.
         sure = self.heard >= KNOWN
-        self.nats[1] = self.slowness.add(np.where(sure, measured * trusted, 0.0), mean - self.usual, variance)
+        unusual = mean - self.usual
+        self.nats[1] = self.slowness.add(np.where(sure, measured * trusted, 0.0), unusual, variance)
         calm = (~sure | (self.nats[1] < 3.0)) & ~np.isnan(mean)
-        step = np.where(sure, np.clip(measured * passed / USUAL, 0.0, 0.05), measured / (self.heard + measured + 1.0))
-        self.usual += np.where(calm, known(mean - self.usual) * step, 0.0)
+        slowly = np.minimum(np.maximum(measured * passed / USUAL, 0.0), 0.05)
+        step = np.where(sure, slowly, measured / (self.heard + measured + 1.0))
+        self.usual += np.where(calm, unusual * step, 0.0)
         self.heard += np.where(sure, 0.0, measured)
 
     def clear(self, slots: Ints) -> None:
         """Forgets what speaks against these endpoints: they came back, and what was before is settled."""
-        self.lines.s[..., slots] = 0.0
+        self.lines.clear(slots)
         self.peaks[:, slots] = 0.0
         self.failures.sums[:, slots] = self.slowness.sums[:, slots] = 0.0
         self.nats[:, slots] = 0.0
@@ -159,15 +170,10 @@ class Past:
 
 def _pooled(seen: Observed, peers: Peers) -> tuple[Floats, Floats]:
     """How log latency follows attempts in flight in each endpoint's cluster, and what is left of its variance."""
-    members, of = peers.members, peers.cluster[peers.members]
-
-    def total(column: Floats) -> Floats:
-        found: Floats = np.bincount(of, known(column[members]), peers.clusters).astype(np.float64)
-        return found
-
-    xx, xy, yy = total(seen.flight_var), total(seen.flight_log), total(seen.log_var)
-    slope = np.clip(xy / (xx + 1.0), 0.0, MOST_ELASTICITY)
-    count = total(np.maximum(seen.measured[2] - 1.0, 0.0))
+    members, of = peers.members, peers.of
+    columns = np.array([seen.flight_var, seen.flight_log, seen.log_var, np.maximum(seen.measured[2] - 1.0, 0.0)])
+    xx, xy, yy, count = peers.totals(known(columns))
+    slope = np.minimum(np.maximum(xy / (xx + 1.0), 0.0), MOST_ELASTICITY)
     left = np.maximum((yy - slope * xy + 0.25 * 10) / (count + 10), LEAST_VARIANCE)
     elastic, variance = np.zeros(len(peers.cluster)), np.ones(len(peers.cluster))
     elastic[members], variance[members] = slope[of], left[of]
