@@ -31,6 +31,11 @@ PROOF = 5  # successes of a canary, with no failure since the last, that earn a 
 # one case of 35. The windows would hold them against it for five seconds, in which the rest must do without it.
 PROVEN = 10
 RECHECK = 0.5  # seconds ejected before checks that turned from failing to passing earn a trial
+# While the rest is overloaded without it, each second that an endpoint is out makes all requests wait, and a trial that
+# fails costs attempts that are made again: failed attempts alone make no more than a canary of it; one ejected before
+# is tried after so many seconds, however often it fell; and so many answers in a row bring it back. The fast loop keeps
+# away from one that fails again after two failures.
+NEEDED_HOLD, NEEDED_PROOF = 0.5, 3
 HEALTHY_CHECKS = 2
 
 
@@ -47,6 +52,7 @@ class Sight(NamedTuple):
     checks_failed: int
     checks_passed: int
     evidence: str
+    needed: bool = False  # whether the rest is overloaded without it
 
 
 class Move(NamedTuple):
@@ -160,12 +166,12 @@ class Rung:
         # On its way up, what was seen before the trial does not count against it again.
         failing = failed > 0 if self.trial else sight.streak > 0 or tried == 0
         dead = sight.solid and (failing or sight.checks_failed > 0)
-        if stayed >= EJECT_AFTER and (lost or dead):
+        if stayed >= EJECT_AFTER and (lost or dead) and (sight.checks_failed or not sight.needed):
             return Move(Health.EJECTED, sight.evidence or f"{failed} of {tried} trial requests failed")
         if sight.checks_failed:
             return None
         good = sight.attempts - max(self.tried, self.attempts)
-        if good >= PROVEN and sight.aside < RAISE:
+        if good >= (NEEDED_PROOF if sight.needed else PROVEN) and sight.aside < RAISE:
             return Move(Health.HEALTHY, f"its last {good} requests succeeded")
         if sight.solid and not self.trial:
             return None
@@ -182,6 +188,6 @@ class Rung:
             if sight.checks_passed >= HEALTHY_CHECKS and stayed >= RECHECK:
                 return Move(Health.CANARY, "its health checks pass again")
             return None
-        if stayed >= self.hold(EJECTED_HOLD):
+        if stayed >= (NEEDED_HOLD if sight.needed else self.hold(EJECTED_HOLD)):
             return Move(Health.CANARY, f"ejected for {stayed:.0f} s, to be tried again")
         return None

@@ -128,12 +128,14 @@ class Steering:
         slots = state.slots
         doubt = np.fmax(judged.suspicion, probability)
         badness = np.where(judged.useless[slots], guard.USELESS, doubt[slots]).tolist()
+        load = self._load(state, stats)
+        needed = load.inflation >= guard.INFLATED
         moves: dict[int, ladder.Move] = {}
         wishes: list[guard.Wish] = []
         for slot in look:
             if self.held(slot):
                 continue
-            move = self.rungs[slot].propose(at, _sight(slot, stats, seen, judged, probability))
+            move = self.rungs[slot].propose(at, _sight(slot, stats, seen, judged, probability, needed))
             if move is None:
                 continue
             if self.forecast is not None and move.reason.startswith(ladder.FORECAST):
@@ -142,13 +144,13 @@ class Steering:
             moves[i] = move
             if move.to > self.health[slot]:
                 wishes.append(guard.Wish(i, move.to, badness[i], bool(judged.useless[slot])))
-        moves = self._guarded(at, state, moves, wishes, badness, stats, blind)
+        moves = self._guarded(at, state, moves, wishes, badness, load, blind)
         moved = [self._move(at, int(slots[i]), move, stats) for i, move in sorted(moves.items())]
         for slot in {*look, *(int(slots[i]) for i in moves)}:
             rung = self.rungs[slot]
             if not self.held(slot):
                 self.weight[slot] = weights.weigh(
-                    rung, self.members[slot].weight, float(doubt[slot]), int(self.weight[slot]), at
+                    rung, self.members[slot].weight, float(doubt[slot]), int(self.weight[slot]), at, needed
                 )
             self.watched[slot] |= (
                 rung.health != Health.HEALTHY
@@ -168,7 +170,7 @@ class Steering:
         moves: dict[int, ladder.Move],
         wishes: list[guard.Wish],
         badness: list[float],
-        stats: Stats,
+        load: guard.Load,
         blind: str,
     ) -> dict[int, ladder.Move]:
         """The moves that the guard lets pass, and those that it adds. Its refusals are kept for the operator."""
@@ -176,13 +178,6 @@ class Steering:
         health = [Health(h) for h in self.health[slots].tolist()]
         if not wishes and Health.DEGRADED not in health:
             return moves
-        last = stats.sums[0][:, slots]
-        load = guard.Load(
-            [member.weight for member in state.cluster.members],
-            float(last[OK].sum() + last[_FAILURES].sum()) / stats.latest,
-            self.capacity.estimate(slots).tolist(),
-            self.capacity.strain(slots),
-        )
         ruling = guard.rule(load, health, badness, wishes, blind)
         for i, reason in ruling.refused.items():
             text = f"{moves.pop(i).to.name} refused: {reason}"
@@ -192,6 +187,17 @@ class Steering:
             if i not in moves and not self.held(int(slots[i])):
                 moves[i] = ladder.Move(Health.HEALTHY, "called back: the rest is overloaded without it")
         return moves
+
+    def _load(self, state: ClusterState, stats: Stats) -> guard.Load:
+        """What the cluster bears now, and could bear."""
+        slots = state.slots
+        last = stats.sums[0][:, slots]
+        return guard.Load(
+            [member.weight for member in state.cluster.members],
+            float(last[OK].sum() + last[_FAILURES].sum()) / stats.latest,
+            self.capacity.estimate(slots).tolist(),
+            self.capacity.strain(slots),
+        )
 
     def _move(self, at: float, slot: int, move: ladder.Move, stats: Stats) -> Moved:
         before = Health(int(self.health[slot]))
@@ -290,7 +296,9 @@ def _counts(stats: Stats, slot: int) -> tuple[int, int]:
     return int(stats.totals[OK, slot]) + failures, failures
 
 
-def _sight(slot: int, stats: Stats, seen: Observed, judged: rule.Judgement, probability: Floats) -> ladder.Sight:
+def _sight(
+    slot: int, stats: Stats, seen: Observed, judged: rule.Judgement, probability: Floats, needed: bool
+) -> ladder.Sight:
     attempts, failures = _counts(stats, slot)
     return ladder.Sight(
         suspicion=float(judged.suspicion[slot]),
@@ -303,4 +311,5 @@ def _sight(slot: int, stats: Stats, seen: Observed, judged: rule.Judgement, prob
         checks_failed=int(seen.checks_failed[slot]),
         checks_passed=int(seen.checks_passed[slot]),
         evidence="; ".join(rule.describe(seen, judged, slot)),
+        needed=needed,
     )

@@ -22,14 +22,16 @@ def full(configured: float) -> int:
     return max(1, round(FULL_WEIGHT * configured))
 
 
-def weigh(rung: Rung, configured: float, doubt: float, before: int, at: float) -> int:
-    """The weight from now on. `doubt` is the larger of suspicion and probability, `before` the weight until now."""
+def weigh(rung: Rung, configured: float, doubt: float, before: int, at: float, needed: bool = False) -> int:
+    """The weight from now on. `doubt` is the larger of suspicion and probability, `before` the weight until now;
+    `needed`: the rest is overloaded without it, so that a return takes no steps.
+    """
     whole = full(configured)
     part = 1.0
     match rung.health:
         case Health.HEALTHY:
             step = int((at - rung.returned) / RETURN_STEP) if at - rung.returned < 60.0 else len(RETURN_PARTS)
-            if 0 <= step < len(RETURN_PARTS):
+            if 0 <= step < len(RETURN_PARTS) and not needed:
                 part = RETURN_PARTS[step]
         case Health.DEGRADED:
             low = max(1, round(whole * DOUBTED))

@@ -196,3 +196,30 @@ def test_a_canary_on_its_way_down_that_answers_again_is_not_ejected_for_what_was
     move = rung.propose(1.6, BAD._replace(attempts=96, failures=41, streak=1))
     assert move is not None
     assert move.to == Health.EJECTED
+
+
+def test_one_that_the_rest_cannot_do_without_is_tried_again_soon_however_often_it_fell() -> None:
+    for needed, least in ((False, ladder.EJECTED_HOLD * 2 ** (ladder.LEVELS - 1)), (True, ladder.NEEDED_HOLD)):
+        rung = at_rung(Health.EJECTED, level=ladder.LEVELS)
+        assert rung.propose(least - TICK, BAD._replace(needed=needed)) is None
+        assert rung.propose(least + TICK, BAD._replace(needed=needed)) is not None
+
+
+def test_failures_alone_do_not_eject_one_that_the_rest_cannot_do_without_but_failing_checks_do() -> None:
+    failing = BAD._replace(attempts=100, failures=100, streak=100)
+    for sight, after in (
+        (failing, Health.EJECTED),
+        (failing._replace(needed=True), Health.CANARY),
+        (failing._replace(needed=True, checks_failed=2), Health.EJECTED),
+    ):
+        rung = at_rung(Health.CANARY)
+        run(rung, 0.0, 2 * ladder.EJECT_AFTER, sight)
+        assert rung.health == after
+
+
+def test_fewer_answers_in_a_row_bring_back_one_that_the_rest_cannot_do_without() -> None:
+    answered = CALM._replace(suspicion=0.99, attempts=ladder.NEEDED_PROOF)
+    assert at_rung(Health.CANARY).propose(1.0, answered) is None
+    move = at_rung(Health.CANARY).propose(1.0, answered._replace(needed=True))
+    assert move is not None
+    assert move.to == Health.HEALTHY

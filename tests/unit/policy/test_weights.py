@@ -43,3 +43,7 @@ def test_a_lowered_endpoint_has_two_steps_with_hysteresis() -> None:
 def test_a_return_takes_three_steps() -> None:
     rung = Rung(returned=10.0)
     assert [weigh(rung, 1.0, 0.0, 1, at) for at in (10.0, 11.0, 12.0, 13.0, 500.0)] == [25, 50, 75, 100, 100]
+
+
+def test_a_return_takes_no_steps_where_the_rest_is_overloaded_without_it() -> None:
+    assert weigh(Rung(returned=10.0), 1.0, 0.0, 2, 10.1) < weigh(Rung(returned=10.0), 1.0, 0.0, 2, 10.1, True) == 100
