@@ -12,6 +12,7 @@ the trouble begins as much late, and the seeds are others: what was tuned on one
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -48,7 +49,7 @@ def one(
     burst: bool = False,
 ) -> Scenario:
     """The scenario of this name. `burst` adds spans of twice the rate. KeyError for a name that does not exist."""
-    if n < 1 or not 0.0 < load < 2.0 or seconds <= 0.0 or mean <= 0.0:
+    if n < 1 or not 0.0 < load < 2.0 or not 0.0 < seconds < math.inf or not 0.0 < mean < math.inf:
         raise ValueError(f"no fleet is made of n={n}, load={load:g}, seconds={seconds:g}, mean={mean:g}")
     rng = random.Random(f"library/{name}/{'held out' if held_out else 'tuning'}/{seed}/{n}")
     return makers()[name](Stage(name, n, load, seed, held_out, seconds, mean, burst, rng))

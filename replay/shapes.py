@@ -47,6 +47,7 @@ def shape_of(path: Path, since: float = -math.inf, until: float = math.inf) -> S
             trace = read([path])
             times = np.sort(trace.rows["sent_at"][trace.rows["attempt"] == 1]) + trace.header.wall_offset
             return _of_arrivals(str(path), times, since, until)
+        path.stat()
         importer = _importer(path, Options(window=(since, until)))
         return _of_file(path, importer, since, until)
     except (ImportFailed, TraceError) as error:

@@ -8,6 +8,9 @@ from typing import TypeVar
 import typer
 
 N = TypeVar("N", int, float)
+# Of standard scenarios, seconds: what they are made for is far below, and beyond a run would never end.
+LONGEST = 7 * 86400.0
+SLOWEST = 60.0  # mean service time
 
 
 def names(text: str) -> list[str]:

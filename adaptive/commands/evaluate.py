@@ -24,7 +24,9 @@ def evaluate(
     timeout: Annotated[
         float, typer.Option(min=0.0, help="How long clients wait, seconds; 0: as the trace shows.")
     ] = 0.0,
-    warm: Annotated[float, typer.Option(help="Seconds at the start that are not judged; -1: 5, or an eighth.")] = -1.0,
+    warm: Annotated[
+        float, typer.Option(min=-1.0, help="Seconds at the start that are not judged; -1: 5, or an eighth.")
+    ] = -1.0,
     seeds: Annotated[int, typer.Option(min=2, help="Runs of the likeliest fleet; twice as many of others.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     out: Out = "text",

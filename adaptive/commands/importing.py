@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from adaptive.commands.reporting import ready
 from adaptive.failure import Failure
 
 Format = Literal[
@@ -40,6 +41,7 @@ def import_log(
     from replay.importers.importing import run
     from replay.trace import TraceError
 
+    ready(out)
     columns = []
     for part in mapping or []:
         column, _, field = part.rpartition("=")

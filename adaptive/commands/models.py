@@ -125,6 +125,7 @@ def score(
     """
     from adaptive.commands import pods
     from adaptive.commands.reporting import ready
+    from replay.report.write import put
 
     ready(predictions)
     rows, known, _ = pods.read(trace, faults)
@@ -133,7 +134,7 @@ def score(
     chosen = pods.model_of(None if model == DEFAULT else _load(opened(store), model), say)
     judged = pods.judgement(chosen, rows, known, seed, str(trace))
     if predictions is not None:
-        predictions.write_text(pods.predictions(chosen, rows, known), encoding="utf-8")
+        put(pods.predictions(chosen, rows, known), predictions)
     typer.echo(json.dumps({"model": model, **judged.document()}, indent=1) if out == "json" else _text(judged.lines()))
 
 

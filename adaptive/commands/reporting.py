@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -42,12 +43,17 @@ def read_thresholds(texts: Iterable[str] | None, policies: Iterable[str]) -> lis
 
 
 def ready(file: Path | None) -> None:
-    """Before the work is done: whether the report can be written where it is wanted. Raises Failure."""
-
-    if file is not None and file.is_dir():
-        raise Failure(f"{file}: is a directory; name a file for the report")
-    if file is not None and not file.absolute().parent.is_dir():
+    """Before the work is done: whether a file can be written where it is wanted. Raises Failure."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise Failure(f"{file}: is a directory; name a file")
+    if file.exists() and not file.is_file():
+        raise Failure(f"{file}: is a device or a pipe; name a file, which is there whole or not at all")
+    if not file.absolute().parent.is_dir():
         raise Failure(f"{file}: there is no directory {file.parent}")
+    if not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+        raise Failure(f"{file}: the directory {file.parent} cannot be written to")
 
 
 def finish(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from adaptive.commands.arguments import LONGEST, SLOWEST
 from adaptive.failure import Failure
 
 
@@ -14,10 +15,12 @@ def scenarios(
     name: Annotated[str, typer.Argument(help="Print this one, as JSON; none: list them all.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="List as JSON.")] = False,
     n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Instances.")] = 8,
-    load: Annotated[float, typer.Option(help="Share of the fleet's capacity.")] = 0.7,
+    load: Annotated[float, typer.Option(min=0.01, max=1.99, help="Share of the fleet's capacity.")] = 0.7,
     seed: Annotated[int, typer.Option(min=0, help="Of severities, victims and times.")] = 0,
-    seconds: Annotated[float, typer.Option(help="Length, to which the schedule is scaled.")] = 300.0,
-    mean: Annotated[float, typer.Option(help="Mean service time, seconds.")] = 0.01,
+    seconds: Annotated[
+        float, typer.Option(min=1.0, max=LONGEST, help="Length, to which the schedule is scaled.")
+    ] = 300.0,
+    mean: Annotated[float, typer.Option(min=0.0001, max=SLOWEST, help="Mean service time, seconds.")] = 0.01,
     held_out: Annotated[bool, typer.Option(help="Severities and seeds that tuning has not seen.")] = False,
     burst: Annotated[bool, typer.Option(help="Add spans of twice the rate.")] = False,
 ) -> None:

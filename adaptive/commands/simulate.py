@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adaptive.commands import arguments
+from adaptive.commands.arguments import LONGEST, SLOWEST
 from adaptive.commands.progress import Progress
 from adaptive.commands.reporting import File, Out, Thresholds, command, finish, read_thresholds, ready
 from adaptive.failure import Failure
@@ -31,8 +32,8 @@ def simulate(
     seeds: Annotated[int, typer.Option(min=1, max=10_000, help="So many seeds from the first on.")] = 1,
     n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Instances of a standard scenario.")] = 8,
     load: Annotated[float, typer.Option(min=0.01, max=1.99, help="Its share of the fleet's capacity.")] = 0.7,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Its length.")] = 60.0,
-    mean: Annotated[float, typer.Option(min=0.0001, help="Its mean service time, seconds.")] = 0.04,
+    seconds: Annotated[float, typer.Option(min=1.0, max=LONGEST, help="Its length.")] = 60.0,
+    mean: Annotated[float, typer.Option(min=0.0001, max=SLOWEST, help="Its mean service time, seconds.")] = 0.04,
     held_out: Annotated[bool, typer.Option(help="Severities and seeds that tuning has not seen.")] = False,
     burst: Annotated[bool, typer.Option(help="Add spans of twice the rate.")] = False,
     arrivals: Annotated[
@@ -62,6 +63,7 @@ def simulate(
     policies = arguments.policies(policy)
     promises = read_thresholds(threshold, policies)
     ready(file)
+    ready(record)
     if record is not None and (len(policies) > 1 or len(scenarios) > 1 or seeds > 1):
         raise typer.BadParameter("a trace is of one policy, one scenario and one seed", param_hint="--record")
     if exact and arrivals is None:

@@ -84,6 +84,7 @@ def _examine(world: World) -> Finding:
 
 def _tell(found: Finding, policy: str, save: Path | None, shrink: bool, file: str) -> None:
     """One failure, its smallest form, and how to see it again."""
+    from replay.report.write import put
     from replay.scenario_file import to_json
     from replay.swarm import described, smaller
 
@@ -102,5 +103,5 @@ def _tell(found: Finding, policy: str, save: Path | None, shrink: bool, file: st
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
         path = save / f"world-{world.seed}.json"
-        path.write_text(json.dumps(to_json(world.scenario), indent=1) + "\n", encoding="utf-8")
+        put(json.dumps(to_json(world.scenario), indent=1) + "\n", path)
         typer.echo(f"  saved: adaptive swarm --file {path}")

@@ -12,7 +12,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from adaptive import clock
+from adaptive.commands import arguments
+from adaptive.commands.arguments import LONGEST, SLOWEST
 from adaptive.commands.progress import Progress
+from adaptive.commands.reporting import ready
 from adaptive.failure import Failure
 
 if TYPE_CHECKING:
@@ -29,8 +32,8 @@ def sweep(
     loads: Annotated[str, typer.Option(help=f"Shares of capacity [0.7; --regret: {LOADS}].", metavar="X,X,...")] = "",
     seeds: Annotated[str, typer.Option(help=f"So many, or a range [1; --regret: {SEEDS}].", metavar="N|A:B")] = "",
     held_out: Annotated[bool, typer.Option(help="Severities and seeds that tuning has not seen.")] = False,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Length of a standard scenario.")] = 60.0,
-    mean: Annotated[float, typer.Option(min=0.0001, help="Its mean service time, seconds.")] = 0.04,
+    seconds: Annotated[float, typer.Option(min=1.0, max=LONGEST, help="Length of a standard scenario.")] = 60.0,
+    mean: Annotated[float, typer.Option(min=0.0001, max=SLOWEST, help="Its mean service time, seconds.")] = 0.04,
     jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core, or all of a cluster.")] = -1,
     backend: Annotated[Literal["loky", "dask", "ray"], typer.Option(help="loky: this machine's cores.")] = "loky",
     address: Annotated[str, typer.Option(help="The cluster's scheduler; none: a cluster here.")] = "",
@@ -50,6 +53,7 @@ def sweep(
     are made.
     """
     from replay.scenario import ScenarioError
+    from replay.sweep.regret import LIMIT
     from replay.sweep.rows import RowsError
     from replay.sweep.spread import SpreadError
 
@@ -58,6 +62,12 @@ def sweep(
         raise typer.BadParameter("what is stopped is resumed from a file: name it with --file", param_hint="--minutes")
     if regret is not None and regret.suffix not in (".svg", ".png"):
         raise typer.BadParameter(f"{regret.name!r} ends in neither .svg nor .png", param_hint="--regret")
+    if regret is not None and file is not None and regret.with_suffix(".csv").resolve() == file.resolve():
+        raise typer.BadParameter(f"its table would take the place of the rows in {file}", param_hint="--regret")
+    if regret is not None and LIMIT not in arguments.policies(policy):
+        raise typer.BadParameter(f"regrets are relative to the {LIMIT}: name it too", param_hint="--policy")
+    ready(file)
+    ready(regret)
     try:
         cells = _cells(
             scenarios, policy, fleets or (FLEETS if whole else "8"), loads or (LOADS if whole else "0.7"),
@@ -76,7 +86,6 @@ def _cells(
     scenarios: list[str] | None, policy: str, fleets: str, loads: str, seeds: str, held_out: bool, seconds: float,
     mean: float,
 ) -> list[Cell]:  # fmt: skip
-    from adaptive.commands import arguments
     from replay.library import makers
     from replay.sweep.cells import Stock, grid
 
@@ -164,10 +173,14 @@ def _table(file: Path, done: list[dict[str, Any]]) -> IO[str]:
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     """The picture, its table beside it, and what to say of it."""
+    from replay.report.write import put, whole
     from replay.sweep.picture import draw
     from replay.sweep.regret import Regret, lines, table
 
     found = Regret(rows)
-    path.with_suffix(".csv").write_text(table(found), encoding="utf-8")
-    draw(found, path)
+    if not found.cells:
+        raise Failure(f"{path}: not drawn: no run of the clairvoyant came to its end")
+    put(table(found), path.with_suffix(".csv"))
+    with whole(path) as new:
+        draw(found, new)
     typer.echo("\n".join(lines(found)))

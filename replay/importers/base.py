@@ -132,13 +132,18 @@ def lines(file: io.TextIOWrapper) -> Iterator[Unit]:
 
 def number(value: str, name: str) -> float:
     """A finite number of a field. Raises Unusable, which names the field."""
-    try:
-        found = float(value)
-    except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+    if math.isnan(found := finite(value)):
         raise Unusable(f"{name} {shown(value)} is not a number")
     return found
+
+
+def finite(value: Any) -> float:
+    """A number of JSON, or a text that is one; NaN for everything else, and for what is not finite."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (OverflowError, TypeError, ValueError):
+        return math.nan
+    return found if math.isfinite(found) else math.nan
 
 
 def whole(value: str, name: str) -> int:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from adaptive.telemetry.columns import Rows, empty, join
 from adaptive.telemetry.recording import Header
 from adaptive.types import Cause, Mark
-from replay.importers.base import Attempt, Importer, Unusable
+from replay.importers.base import Attempt, Importer, ImportFailed, Unusable
 from replay.trace import Trace
 
+Key = TypeVar("Key", str, tuple[str, str])
 BLOCK = 65_536
 JUMP = 60.0  # seconds by which a log's lines may go back: those of one moment are written by several workers
 MOST_SLOTS = 100_000  # endpoints; more mean that the column is something else
+MOST_NAMES = 1 << 16  # clusters, and routes: what their columns can tell apart
+MOST_BYTES = 1 << 62
+LONG = 1e11  # seconds, some 3,000 years: no moment is further from 1970, and nothing takes longer
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _CENSORED = frozenset(
     {Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE, Cause.CONNECT_TIMEOUT, Cause.CLIENT_GONE, Cause.CANCELLED}
@@ -50,12 +55,7 @@ class Collector:
         made = list(attempts)
         first, last = self.importer.options.window
         for one in made:
-            if not math.isfinite(one.sent_at) or abs(one.sent_at) > 1e11:
-                raise Unusable(f"its time {one.sent_at:g} is none")
-            if one.done < one.sent_at:
-                raise Unusable(f"it is done {one.sent_at - one.done:.6g} s before it was sent")
-            if not (math.isnan(one.propensity) or 0.0 < one.propensity <= 1.0):
-                raise Unusable(f"its propensity {one.propensity:g} is not in (0, 1]")
+            _check(one)
         if made and self.importer.logged:
             self._watch_clock(made, where)
         for one in made:
@@ -81,10 +81,7 @@ class Collector:
         self._latest = max(self._latest, at)
 
     def _slot(self, one: Attempt) -> int:
-        key = one.cluster, one.endpoint
-        if key not in self.slots and len(self.slots) >= MOST_SLOTS:
-            raise Unusable(f"there are over {MOST_SLOTS} endpoints")
-        return self.slots.setdefault(key, len(self.slots))
+        return _number((self._name(one.cluster), self._name(one.endpoint)), self.slots, MOST_SLOTS, "endpoints")
 
     def _flush(self) -> None:
         rows = empty(len(self._held))
@@ -102,12 +99,15 @@ class Collector:
         rows["bytes_up"], rows["bytes_down"] = [o.up for o in attempts], [o.down for o in attempts]
         rows["attempt"] = [one.number for one in attempts]
         rows["slot"] = [self._slot(one) for one in attempts]
-        rows["cluster"] = [self.clusters.setdefault(one.cluster, len(self.clusters)) for one in attempts]
-        rows["route"] = [self.routes.setdefault(one.route, len(self.routes)) for one in attempts]
+        rows["cluster"] = [_number(self._name(o.cluster), self.clusters, MOST_NAMES, "clusters") for o in attempts]
+        rows["route"] = [_number(self._name(o.route), self.routes, MOST_NAMES, "routes") for o in attempts]
         rows["marks"] = [_marks(one) for one in attempts]
         rows["load_cpu"] = rows["load_app"] = np.nan
         self._blocks.append(rows)
         self._texts += [(self._word(o.method), self._word(o.path), o.server_seconds) for o in attempts]
+
+    def _name(self, value: str) -> str:
+        return self._word(value) or ""
 
     def _word(self, value: str | None) -> str | None:
         """A text once, and such that it can be written as UTF-8."""
@@ -171,6 +171,30 @@ def spread(
     place = np.empty(len(times))
     place[order] = np.arange(len(times)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.asarray(times + step * (place + 0.5) / counts[inverse])
+
+
+def _check(one: Attempt) -> None:
+    """Raises Unusable for an attempt that cannot have been, or that the columns of a trace cannot hold."""
+    if not abs(one.sent_at) <= LONG:
+        raise Unusable(f"its time {one.sent_at:g} is none")
+    if one.done < one.sent_at:
+        raise Unusable(f"it is done {one.sent_at - one.done:.6g} s before it was sent")
+    for what, seconds in (("it is done", one.done), ("its first byte came", one.first_byte)):
+        if seconds - one.sent_at > LONG:
+            raise Unusable(f"{what} {seconds - one.sent_at:g} s after it was sent")
+    if not 0.0 <= one.connect <= LONG:
+        raise Unusable(f"it took {one.connect:g} s to connect")
+    if not (math.isnan(one.propensity) or 0.0 < one.propensity <= 1.0):
+        raise Unusable(f"its propensity {one.propensity:g} is not in (0, 1]")
+    if max(one.up, one.down) > MOST_BYTES:
+        raise Unusable(f"it has {max(one.up, one.down):g} bytes")
+
+
+def _number(name: Key, known: dict[Key, int], most: int, what: str) -> int:
+    """A name's number, a new one for a new name. Raises ImportFailed where there are too many."""
+    if name not in known and len(known) >= most:
+        raise ImportFailed(f"there are over {most} {what}: is that column the right one?")
+    return known.setdefault(name, len(known))
 
 
 def _marks(one: Attempt) -> int:

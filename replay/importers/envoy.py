@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adaptive.types import Cause
-from replay.importers.base import Attempt, Importer, Options, Unusable, moment, shown, span, whole
+from replay.importers.base import Attempt, Importer, Options, Unusable, finite, moment, number, shown, span, whole
 
 _TEXT = re.compile(
     r'\[(?P<start_time>[^\]]+)\] "(?P<method>\S+) (?P<path>.*?) (?P<protocol>\S+)" (?P<response_code>\d+) '
@@ -85,7 +85,7 @@ class Envoy(Importer):
             path=_word(fields.get("path")),
             route=_word(fields.get("route_name")) or "",
             number=max(1, min(tries, 255)),
-            propensity=float(chance) if isinstance(chance, (int, float)) else math.nan,
+            propensity=finite(chance),
         )
 
 
@@ -111,7 +111,7 @@ def _json(line: str) -> Mapping[str, Any]:
 
 
 def _time(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else moment(str(value), "start_time")
+    return number(str(value), "start_time") if isinstance(value, (int, float)) else moment(str(value), "start_time")
 
 
 def _cause(flags: str) -> Cause | None:

@@ -10,7 +10,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from adaptive.types import Cause
-from replay.importers.base import Attempt, Importer, ImportFailed, Unit, Unusable, moment, shown
+from replay.importers.base import Attempt, Importer, ImportFailed, Unit, Unusable, finite, moment, shown
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -37,13 +37,14 @@ class Har(Importer):
     def parse(self, value: Any) -> Iterator[Attempt]:
         """One entry. Time that it was blocked or looked up a name is before it was sent."""
         try:
-            request, response, timings = value["request"], value["response"], value.get("timings") or {}
+            request, response = dict(value["request"]), dict(value["response"])
+            timings = dict(value.get("timings") or {})
             url, method, code = urlsplit(str(request["url"])), str(request["method"]), int(response["status"])
             port = url.port or _PORTS.get(url.scheme, 80)
             begun = moment(str(value["startedDateTime"]), "startedDateTime")
         except Unusable:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise Unusable(f"is no entry: {type(error).__name__}: {error}") from None
         if url.scheme not in _PORTS:
             raise Unusable(f"request.url is of {shown(url.scheme)}, which no gateway carries")
@@ -63,18 +64,23 @@ class Har(Importer):
             Cause.RESPONSE if answered else Cause.RESET,
             sent + waited if answered and timings else math.nan,
             connect,
-            up=max(int(request.get("bodySize") or 0), 0),
-            down=max(int(response.get("bodySize") or 0), 0),
+            up=int(_known(request, "bodySize")),
+            down=int(_known(response, "bodySize")),
             method=method,
             path=url.path + (f"?{url.query}" if url.query else ""),
         )
 
 
 def _span(values: Mapping[str, Any], name: str) -> float:
-    """Milliseconds as seconds; -1 and null mean that it does not apply. Raises Unusable."""
+    """Milliseconds as seconds. Raises Unusable."""
+    return _known(values, name) / 1e3
+
+
+def _known(values: Mapping[str, Any], name: str) -> float:
+    """A number from 0 up: -1 and null mean that it does not apply. Raises Unusable."""
     found = values.get(name)
     if found is None:
         return 0.0
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+    if isinstance(found, str) or math.isnan(value := finite(found)):
         raise Unusable(f"{name} {shown(str(found))} is not a number")
-    return max(float(found), 0.0) / 1e3
+    return max(value, 0.0)

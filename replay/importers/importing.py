@@ -51,6 +51,9 @@ def run(
     importer = FORMATS[name](options)
     collector = Collector(importer)
     aside = _Aside(out.with_name(out.name + ".rejected"))
+    for path in files:
+        if path.exists() and any(made.exists() and made.samefile(path) for made in (out, aside.path)):
+            raise ImportFailed(f"{path}: is read here, and --out would write over it: name another file there")
     try:
         total = sum(_file(importer, collector, path, aside, say) for path in files)
         for note in _first(collector.jumps):

@@ -21,8 +21,10 @@ from replay.importers.base import (
     Options,
     Unit,
     Unusable,
+    finite,
     lines,
     moment,
+    number,
     shown,
     text,
 )
@@ -57,6 +59,8 @@ class Rates(Importer):
         first, last = self.options.window
         if value.end <= first or value.start >= last:
             return
+        if math.isnan(finite(value.requests)):
+            raise Unusable(f"{value.requests} is no number of requests")
         count = int(value.requests) + (self._rng.random() < value.requests % 1.0)
         self._made += count
         if self._made > MOST:
@@ -86,17 +90,17 @@ class Prometheus(Rates):
             raise ImportFailed(f"{path}: the query did not succeed: {shown(str(answer.get('error', '')))}")
         place = 0
         for one in series:
-            labels: Mapping[str, Any] = one.get("metric", {}) if isinstance(one, dict) else {}
+            if not (isinstance(one, dict) and isinstance(one.get("values"), list)):
+                yield Unit(place + 1, json.dumps(one) + "\n", Unusable("is no series with values"))
+                continue
+            labels: Mapping[str, Any] = one["metric"] if isinstance(one.get("metric"), dict) else {}
             endpoint = str(labels.get("instance") or labels.get("pod") or UNKNOWN)
             cluster = self.options.cluster or str(labels.get("job") or labels.get("service") or self.name)
             before: tuple[float, float] | None = None
-            for sample in one.get("values", ()) if isinstance(one, dict) else ():
+            for sample in one["values"]:
                 place += 1
-                try:
-                    at, value = float(sample[0]), float(sample[1])
-                except (IndexError, TypeError, ValueError):
-                    at = value = math.nan
-                if not math.isfinite(at) or not math.isfinite(value) or value < 0.0:
+                at, value = map(finite, sample) if isinstance(sample, list) and len(sample) == 2 else (math.nan,) * 2
+                if math.isnan(at) or math.isnan(value) or value < 0.0:
                     yield Unit(
                         place, json.dumps(sample) + "\n", Unusable(f"{shown(str(sample))} is no sample of a counter")
                     )
@@ -122,12 +126,12 @@ class Counts(Rates):
         for place, raw, line in lines(text(file)):
             period, _, count = line.rpartition(",")
             try:
-                at, value = moment(period.strip(), "period"), float(count)
-            except (Unusable, ValueError):
+                at, value = moment(period.strip(), "period"), number(count, "count")
+            except Unusable:
                 if place > 1:
                     yield Unit(place, raw, Unusable(f"{shown(line)} is not `period,count`"))
                 continue
-            if not (math.isfinite(value) and value >= 0.0) or (held and at <= held[2]):
+            if value < 0.0 or (held and at <= held[2]):
                 why = "its count is below 0" if value < 0.0 else "its period is not after the one above"
                 yield Unit(place, raw, Unusable(why))
                 continue

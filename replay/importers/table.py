@@ -70,7 +70,8 @@ class Table(Importer):
         reader = csv.reader(text(file))
         head = next(reader, [])
         if missing := [column for column in self._fields.values() if column not in head]:
-            hint = suggestion(missing[0], head) or f"; it has {', '.join(head[:30])}"
+            known = ", ".join(head[:30])
+            hint = suggestion(missing[0], head) or f"; it has {known if known.isprintable() else shown(known)}"
             raise ImportFailed(f"{path}: there is no column {missing[0]!r}{hint}")
         while True:
             try:
@@ -133,7 +134,7 @@ class Table(Importer):
         value = got[found[0]]
         if found[1] == 1.0 and not value.replace(".", "", 1).lstrip("-").isdigit():
             return moment(value, self._fields[found[0]])
-        if value.isascii() and value.isdigit():
+        if value.isascii() and value.isdigit() and len(value) <= 19:
             return int(value) * found[1]
         return number(value, self._fields[found[0]]) * found[1]
 

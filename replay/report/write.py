@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -39,10 +40,24 @@ def write(made: Document, out: Form, file: Path | None = None) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    put(text, file)
+
+
+def put(text: str, file: Path) -> None:
+    """Writes text to a file that is there whole or not at all. Raises OSError, which names the file."""
+    with whole(file) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """A path beside `file`: what is written there takes its place if the block ends well. Raises OSError likewise."""
+    new = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
+        yield new
+        new.replace(file)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from None
     finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)

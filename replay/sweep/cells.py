@@ -101,7 +101,8 @@ def grid(
     files = {name: _document(name) for name in scenarios if is_file(name)}
     for name in scenarios:
         if name not in files and name not in known():
-            raise ScenarioError(f"there is no scenario {name!r}, and it is no file; `adaptive scenarios` lists them")
+            what = f"its name does not end in {', '.join(SUFFIXES)}" if Path(name).exists() else "it is no file"
+            raise ScenarioError(f"there is no scenario {name!r}, and {what}; `adaptive scenarios` lists them")
     return list(_cells(scenarios, policies, fleets, loads, seeds, stock, files))
 
 

@@ -39,7 +39,10 @@ def write(file: IO[str], row: Row) -> None:
 
 def read(path: Path) -> list[Row]:
     """The rows of a file; a last line that was cut off is left out. Raises RowsError, OSError."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RowsError(f"{path}: no table of a sweep: not UTF-8 text, at byte {error.start}") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
     found = []
     for number, fields in enumerate(csv.reader(lines), 1):

@@ -28,6 +28,8 @@ def spread(
 
     `address`: the cluster's scheduler; "": one of its own on this machine. Raises SpreadError.
     """
+    if jobs == 0:
+        raise SpreadError("no process is no help: jobs are a number of them, or -1 for one a core")
     if backend == "loky" and (jobs == 1 or len(work) < 2):
         yield from map(what, work)
         return
@@ -41,7 +43,7 @@ def spread(
             for begin in range(0, len(work), max(1, size)):
                 yield from parallel(delayed(what)(one) for one in work[begin : begin + size])
         except (OSError, RuntimeError) as error:  # a worker that was killed, a scheduler that has gone
-            raise SpreadError(f"{backend}: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+            raise SpreadError(f"{backend}: {_said(error)}") from None
 
 
 def _cluster(backend: Backend, address: str, jobs: int) -> AbstractContextManager[int]:
@@ -56,7 +58,11 @@ def _cluster(backend: Backend, address: str, jobs: int) -> AbstractContextManage
         raise SpreadError(f"{backend} is not installed: pip install {NEEDS[backend]}") from None
     except (OSError, RuntimeError, ValueError) as error:
         where = address or "this machine"
-        raise SpreadError(f"{backend}, {where}: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+        raise SpreadError(f"{backend}, {where}: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
 
 
 def _dask(address: str, jobs: int) -> AbstractContextManager[int]:

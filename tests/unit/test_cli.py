@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,29 @@ def test_a_file_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path: Pat
         assert run(monkeypatch, command, "-c", str(tmp_path / "none.yaml")) == 1
         err = capsys.readouterr().err
         assert "none.yaml" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--record", "-o"])
+def test_where_nothing_can_be_written_is_told_before_the_work(monkeypatch, capsys, tmp_path: Path, option: str) -> None:
+    monkeypatch.setattr("replay.comparison.report", lambda *_: pytest.fail("it was simulated"))
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in (("", "a directory"), ("none/x", "there is no directory"), ("pipe", "a device or a pipe")):
+        assert run(monkeypatch, "simulate", "s4_crash", "--policy", "random", option, str(tmp_path / name)) == 1
+        err = capsys.readouterr().err
+        assert why in err and len(err.splitlines()) == 1
+
+
+def test_a_scenario_or_a_shape_that_is_no_such_file_is_told_so(monkeypatch, capsys, tmp_path: Path) -> None:
+    other = tmp_path / "scenario.txt"
+    other.write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for arguments, why in (
+        (["scenario.txt"], "its name does not end in .json, .yaml, .yml"),
+        (["scenario"], "it is no file"),
+        (["s4_crash", "--arrivals", "none.txt"], "none.txt: No such file"),
+    ):
+        assert run(monkeypatch, "simulate", *arguments) == 1
+        assert why in capsys.readouterr().err
 
 
 def test_wrong_usage_is_two(monkeypatch, capsys) -> None:

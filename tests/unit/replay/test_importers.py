@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 from adaptive import cli
 from adaptive.types import Cause, Mark
+from replay.importers import collecting
 from replay.importers.base import ImportFailed, Options
 from replay.importers.collecting import spread
 from replay.importers.importing import run
@@ -422,3 +425,76 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     with pytest.raises(SystemExit) as ended:
         cli.main()
     return int(ended.value.code or 0)
+
+
+def har(**changes: object) -> str:
+    request, response = {"method": "GET", "url": "http://a/"}, {"status": 200}
+    entry = {"startedDateTime": "2026-11-26T11:00:00Z", "time": 1, "request": request, "response": response}
+    return json.dumps({"log": {"entries": [entry, {**entry, **changes}]}})
+
+
+def samples(*values: object) -> str:
+    return json.dumps({"status": "success", "data": {"result": [{"values": [[0, "1"], [9, "5"]]}, *values]}})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("har", har(timings=5), "is no entry"),
+        ("har", har(response={"status": float("inf")}), "is no entry"),
+        ("har", har(request={"method": "GET", "url": "http://a/", "bodySize": "x"}), "bodySize 'x' is not a number"),
+        ("har", har(request={"method": "GET", "url": "http://a/", "bodySize": 10**30}), "it has 1e\\+30 bytes"),
+        ("har", har(time=10**400), "time '10{57}"),
+        ("prometheus", samples(5), "is no series with values"),
+        ("prometheus", samples({"values": None}), "is no series with values"),
+        ("prometheus", samples({"values": [{"a": 1}]}), "is no sample of a counter"),
+        ("prometheus", samples({"metric": 5, "values": [[0, "1"], [9, "inf"]]}), "is no sample of a counter"),
+        ("nginxplus", '{"timestamp": %d, "upstreams": {"u": [{"server": "a", "requests": %s}]}}\n', "inf is no number"),
+        ("csv", f"when,who,took,code\n1,a,1,200\n{'1' * 5000},a,1,200\n", "when '1+"),
+        ("csv", "when,who,took,code\n1,a,1,200\n1,a,1e300,200\n", "it is done 1e\\+297 s after it was sent"),
+        ("envoy", f'{ENVOY[0]}\n{{"start_time": true, "duration": 1, "response_code": 200, "upstream_host": "a"}}\n',
+         "start_time 'True' is not a number"),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_or_size_cost_their_own_unit_only(
+    tmp_path: Path, name: str, text: str, why: str
+) -> None:
+    if name == "nginxplus":
+        text = "".join(text % pair for pair in [(1000, 1), (2000, 5), (3000, "Infinity")])
+    trace, said = imported(tmp_path, name, text, mapping=MAP if name == "csv" else ())
+    assert len(trace.rows) and "1 of " in trace.partial
+    assert any(re.search(why, one) for one in said), said
+
+
+def test_names_that_are_no_utf_8_are_kept_in_a_form_that_is(tmp_path: Path) -> None:
+    text = ENVOY[0].replace("10.0.0.1", "\\xe9").encode("latin-1").replace(b"\\xe9", b"\xe9")
+    trace, _ = imported(tmp_path, "envoy", text)
+    assert names(trace) == [("envoy", "\\udce9:80")]
+
+
+@pytest.mark.parametrize("most", ["MOST_SLOTS", "MOST_NAMES"])
+def test_too_many_names_end_the_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: str) -> None:
+    monkeypatch.setattr(collecting, most, 3)
+    text = "at,of\n" + "".join(f"{n},{n}\n" for n in range(9))
+    with pytest.raises(ImportFailed, match=r"over 3 \w+: is that column"):
+        field = "endpoint" if most == "MOST_SLOTS" else "route"
+        imported(tmp_path, "csv", text, mapping=(("at", "sent_at"), ("of", field)))
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("source", ["t.parquet", "t.parquet.rejected"])
+def test_a_log_is_not_written_over(tmp_path: Path, monkeypatch, capsys, source: str) -> None:
+    (tmp_path / source).write_text(NGINX + "bad\n")
+    assert command(monkeypatch, "nginx", tmp_path / source, "-o", tmp_path / "t.parquet") == 1
+    assert f"{source}: is read here, and --out would write over it" in capsys.readouterr().err
+    assert (tmp_path / source).read_text() == NGINX + "bad\n"
+
+
+def test_where_a_trace_cannot_be_written_is_said_before_the_log_is_read(tmp_path: Path, monkeypatch, capsys) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    log = tmp_path / "access.log"
+    log.write_text("no line of a log\n")
+    for out, why in (("", "is a directory"), ("pipe", "a device or a pipe"), ("a/b", "there is no directory")):
+        assert command(monkeypatch, "nginx", log, "-o", tmp_path / out) == 1
+        err = capsys.readouterr().err
+        assert why in err and err.count("\n") == 1

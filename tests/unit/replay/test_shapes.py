@@ -76,6 +76,7 @@ def test_a_scenarios_file_names_a_shape_beside_it_and_what_is_written_needs_it_n
     ("shape", "why"),
     [
         ("gone.csv", "gone.csv: No such file"),
+        ("gone.txt", "gone.txt: No such file"),
         ({"file": "counts.csv", "fro": 1}, "load.shape.fro: there is no such key"),
         ({"file": "counts.csv", "from": "noon"}, "load.shape.from: from 'noon' is no time"),
         ({"file": "counts.csv", "from": "1999-01-01"}, "no requests are counted in it, in that time"),
@@ -90,6 +91,7 @@ def test_a_scenarios_file_names_a_shape_beside_it_and_what_is_written_needs_it_n
 def test_a_shape_that_cannot_be_used_is_named(tmp_path: Path, shape: object, why: str) -> None:
     counted(tmp_path)
     (tmp_path / "bad.csv").write_text("period,count\nx\ny\nz\n")
+    (tmp_path / "s.txt").write_text("1\n")
     document = {**to_json(SCENARIO), "load": {"rates": [[0, 500]], "shape": shape}}
     with pytest.raises(ScenarioError, match=why):
         of(document, str(tmp_path / "s.json"))

@@ -89,13 +89,14 @@ def test_rows_come_back_from_a_file_bit_for_bit(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("a,b\n", "no table of a sweep"),
+        ("a,\xe9\n", "not UTF-8 text, at byte 2"),
         (",".join(tables.COLUMNS) + "\n1,2\n", ":2: 2 fields, and 20 are wanted"),
         (",".join(tables.COLUMNS) + "\n" + ",".join(["x"] * 19) + ",\n", ":2: requests: 'x' is no number"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(RowsError, match=said):
         tables.read(path)
 
@@ -130,6 +131,8 @@ def test_a_dask_cluster_of_two_processes_gives_the_same_rows_bit_for_bit() -> No
 
 
 def test_what_cannot_be_spread_is_told() -> None:
+    with pytest.raises(SpreadError, match="-1 for one a core"):
+        list(spread(measure, cells(), 0))
     with pytest.raises(SpreadError, match="an address is a cluster's"):
         list(spread(measure, cells(), 2, address="tcp://127.0.0.1:1"))
     pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
@@ -218,7 +221,8 @@ def test_rows_go_to_stdout_as_csv_or_json() -> None:
     "wrong",
     [
         ["--seeds", "0"], ["--seeds", "3:3"], ["--fleets", "0"], ["--loads", "2"], ["--policy", "nobody"],
-        ["--minutes", "1"], ["--regret", "x.gif"],
+        ["--minutes", "1"], ["--regret", "x.gif"], ["--regret", "x.svg", "--policy", "gates"],
+        ["--regret", "x.svg", "-o", "x.csv"], ["--seconds", "inf"], ["--mean", "inf"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_told(wrong: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from replay.report import series, words
 from replay.report.document import Document, DocumentError, check, clean, document, read, row
-from replay.report.write import render, write
+from replay.report.write import render, whole, write
 
 
 def made() -> Document:
@@ -86,6 +87,17 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     del found["rows"][0]["intervals"]  # type: ignore[misc]
     with pytest.raises(DocumentError, match=r"rows\[0\].intervals"):
         write(found, "json", file)
+    assert file.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_full_disk_is_told_with_the_files_name_and_leaves_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    file.write_text("old")
+    with pytest.raises(OSError, match="No space left") as told, whole(file) as new:
+        new.write_text("the first half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(file)
     assert file.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["report.json"]
 
