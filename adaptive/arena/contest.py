@@ -35,10 +35,6 @@ CLUSTER = "fleet"
 APART = 0.137
 EVERY = 0.5  # seconds between two looks at the gateway's own account of itself
 WINDOW = 5  # seconds over which the load that a gateway adds is looked at
-# Seconds at the 99th percentile of the worst five seconds by which loads and fleets may be late. A run later than that
-# measures the machine: in calm p99 is 140 ms, of which a gateway that does well is given 3 %; alone on two cores four
-# gateways are late by 1 to 2 ms, in a surge by 3.
-LATE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +78,8 @@ class Shown:
     @property
     def invalid(self) -> str:
         """Why the run does not count; "" where it does."""
-        if self.late > LATE:
-            return f"load or fleet were {1e3 * self.late:.1f} ms late at p99, above {1e3 * LATE:g}"
+        if self.late > lateness.MOST:
+            return f"load or fleet were {1e3 * self.late:.1f} ms late at p99, above {1e3 * lateness.MOST:g}"
         return ""
 
     @property

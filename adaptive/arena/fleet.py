@@ -45,10 +45,10 @@ UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 class Instance:
     """One instance. `fleet.zero` is the monotonic time of the scenario's zero."""
 
-    def __init__(self, fleet: Fleet, index: int, spec: Spec, times: list[float], seed: int) -> None:
+    def __init__(self, fleet: Fleet, index: int, spec: Spec, times: list[float], seed: int, luck: int) -> None:
         self.fleet, self.slots, self.backlog, self.times = fleet, spec.slots, spec.backlog, times
         self.faults = Faults(spec.faults, index, seed, fleet.scenario.seconds)
-        self.rng = random.Random(f"{seed}/live instance/{index}")
+        self.rng = random.Random(f"{seed}/{luck}/live instance/{index}")
         normal = np.array([self.rng.gauss(0.0, 1.0) for _ in range(LATER)])
         self.later = deque(service.times(spec.service, normal, np.ones(LATER)))
         self.busy = 0
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
 class Fleet:
     """All instances, and which requests they have seen."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, luck: int = 0) -> None:
         self.scenario = scenario
         self.zero = math.inf
         plan = arrivals.draw(scenario, seed)
@@ -210,7 +210,7 @@ class Fleet:
             if spec.service not in kinds:
                 kinds[spec.service] = service.times(spec.service, plan.normal, plan.work)
         self.instances = [
-            Instance(self, index, spec, kinds[spec.service], seed) for index, spec in enumerate(scenario.instances)
+            Instance(self, i, spec, kinds[spec.service], seed, luck) for i, spec in enumerate(scenario.instances)
         ]
 
     def count(self, number: int) -> None:
@@ -236,7 +236,7 @@ def _bound(port: int) -> socket.socket:
 
 async def serve(spec: dict[str, Any]) -> None:
     """The whole life of the fleet."""
-    fleet = Fleet(scenario_file.load(Path(spec["scenario"])), int(spec["seed"]))
+    fleet = Fleet(scenario_file.load(Path(spec["scenario"])), int(spec["seed"]), int(spec.get("luck", 0)))
     for instance in fleet.instances:
         await instance.open()
     reader = asyncio.StreamReader()

@@ -106,10 +106,17 @@ async def run(
 
 
 async def together(
-    scenario: Scenario, policies: Sequence[tuple[str, float]], seed: int, folder: Path, first: int = 0, **more: Any
+    scenario: Scenario,
+    policies: Sequence[tuple[str, float]],
+    seed: int,
+    folder: Path,
+    first: int = 0,
+    luck: int = 0,
+    **more: Any,
 ) -> list[Live]:
     """The same for several policies, each with its share of random picks: side by side, each with a fleet, a gateway
-    and a load of its own, all of which begin at the same moment. Their places in the folder count from `first`.
+    and a load of its own, all of which begin at the same moment. Their places in the folder count from `first`; another
+    `luck` is another chance of what instances do by chance.
     """
     async with AsyncExitStack() as stack:
         stages = []
@@ -126,7 +133,7 @@ async def together(
                 own = of_number(where, number)
                 return Gateway(own, {**settings(scenario, policy, share, ports, own), **more})
 
-            stages.append(await stack.enter_async_context(Stage(scenario, gateway, seed, folder_of_its_own)))
+            stages.append(await stack.enter_async_context(Stage(scenario, gateway, seed, folder_of_its_own, luck)))
         await begin(stages)
         await asyncio.gather(*(stage.load.line() for stage in stages))
     return [left(scenario, side, seed, folder, i) for i, side in enumerate(policies, first)]
@@ -179,8 +186,10 @@ class Stage:
     `front` makes a gateway when the fleet's ports are known: from those, and from its number among them.
     """
 
-    def __init__(self, scenario: Scenario, front: Callable[[list[int], int], Front], seed: int, folder: Path) -> None:
-        self.scenario, self.front, self.seed, self.folder = scenario, front, seed, folder
+    def __init__(
+        self, scenario: Scenario, front: Callable[[list[int], int], Front], seed: int, folder: Path, luck: int = 0
+    ) -> None:
+        self.scenario, self.front, self.seed, self.folder, self.luck = scenario, front, seed, folder, luck
         self.ports: list[int] = []
         self.fleet: Process
         self.load: Process
@@ -199,7 +208,7 @@ class Stage:
         processes = Processes(folder)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(processes.stop)
-            spec = {"scenario": str(path), "seed": self.seed}
+            spec = {"scenario": str(path), "seed": self.seed, "luck": self.luck}
             self.fleet = await processes.start("fleet", "adaptive.arena.fleet", spec)
             self.ports = (await self.fleet.line())["ports"]
             for number in range(scenario.gateways):

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 Column = np.ndarray[Any, Any]
 
@@ -59,6 +60,21 @@ def misses(said: Figures, truth: Figures, bounds: Bounds) -> list[str]:
     if abs(failed) > allowance(truth.failed):
         found.append(f"failed {failed:+.0f}")
     return found
+
+
+def by_chance(draws: Sequence[Figures], truth: Figures, lives: int = 1) -> list[bool]:
+    """Whether p50, p99 and failures of life are within what chance alone explains, at 95 %.
+
+    Life is one more draw, or the mean of so many, beside `draws` (two or more) of the same requests with other luck.
+    """
+    ours = np.array([_scaled(one) for one in draws])
+    n = len(ours)
+    reach = stdtrit(n - 1, 0.975) * ours.std(axis=0, ddof=1) * np.sqrt(1.0 / n + 1.0 / lives)
+    return [bool(x) for x in np.abs(_scaled(truth) - ours.mean(axis=0)) <= reach]
+
+
+def _scaled(one: Figures) -> Column:
+    return np.array([np.log(one.p50), np.log(one.p99), one.failed])
 
 
 def allowance(failed: float) -> float:

@@ -65,7 +65,7 @@ class Checks:
 
     def __init__(self, sim: Simulation, gateway: int, rules: Rules, brain: Brain | None) -> None:
         self.sim, self.rules, self.brain, self.gateway = sim, rules, brain, gateway
-        self.rng = random.Random(f"{sim.seed}/checks/{gateway}")
+        self.rng = random.Random(f"{sim.luck}/checks/{gateway}")
         self.ok: list[bool | None] = [None] * len(sim.instances)
         self.held: list[list[HealthChecked]] = [[] for _ in sim.instances]
         self.balancers = [w.balancer for w in sim.workers if w.gateway == gateway and hasattr(w.balancer, "checked")]

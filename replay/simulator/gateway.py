@@ -66,8 +66,8 @@ class Worker:
         self.version = 0
         self.waiting: Snapshot | None = None  # published, and taken at the next sweep
         self.hedges = RetryBudget(*HEDGES, 0.0)
-        self.rng = random.Random(f"{sim.seed}/worker/{gateway}/{number}")
-        self.paths = Paths(sim.instances, gateway, random.Random(f"{sim.seed}/paths/{gateway}/{number}"))
+        self.rng = random.Random(f"{sim.luck}/worker/{gateway}/{number}")
+        self.paths = Paths(sim.instances, gateway, random.Random(f"{sim.luck}/paths/{gateway}/{number}"))
         self.slow_paths = self.paths.any
         # What an instance calls when it answers.
         self.response = self.delayed if self.slow_paths else self.arrived

@@ -38,7 +38,7 @@ class Instance:
         self.sim, self.slot, self.spec, self.times = sim, slot, spec, times
         self.slots, self.backlog = spec.slots, spec.backlog
         self.mean = service.mean(spec.service)
-        self.rng = random.Random(f"{seed}/instance/{slot}")
+        self.rng = random.Random(f"{sim.luck}/instance/{slot}")
         self.faults = Faults(spec.faults, slot, seed, sim.scenario.seconds)
         self.busy = self.served = 0
         self.queue: deque[Attempt] = deque()

@@ -56,21 +56,24 @@ def simulate(
     predictor: Predictor | Pair | None = None,
     log: Log | None = None,
     compiled: bool = False,
+    luck: int = 0,
 ) -> Run:
     """Runs the scenario. `record` keeps every Outcome; `log` is told all that the first gateway's Controller is;
     `compiled` lets `replay.simulator.compiled` do it, where it can and nothing else is asked for: it is far faster once
-    its functions are loaded, which takes as long as some ten thousand requests.
+    its functions are loaded, which takes as long as some ten thousand requests. Another `luck` leaves requests, their
+    work and the faults as the seed says, and draws anew what nobody could tell beforehand: picks, what an instance
+    answers by chance, when health checks fall.
 
     Raises ValueError for a policy that does not exist.
     """
     chosen = named(policy) if isinstance(policy, str) else policy
-    if compiled and not record and log is None:
+    if compiled and not record and log is None and not luck:
         from replay.simulator import compiled as fast
 
         found = fast.run(scenario, chosen, seed)
         if found is not None:
             return found
-    return Simulation(scenario, chosen, seed, record, settings, predictor, log).run(views)
+    return Simulation(scenario, chosen, seed, record, settings, predictor, log, luck).run(views)
 
 
 class Simulation:
@@ -85,8 +88,10 @@ class Simulation:
         settings: ModelSettings | None,
         predictor: Predictor | Pair | None,
         log: Log | None,
+        luck: int = 0,
     ) -> None:
         self.scenario, self.policy, self.seed, self.record = scenario, policy, seed, record
+        self.luck = f"{seed}/luck {luck}" if luck else str(seed)  # the root of all streams of mere chance
         self.events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self.counter = 0
         self.now = 0.0
@@ -146,10 +151,10 @@ class Simulation:
             from adaptive.exploring import Exploring
         for gateway in range(scenario.gateways):
             for number in range(scenario.workers):
-                rng = random.Random(f"{self.seed}/picks/{gateway}/{number}")
+                rng = random.Random(f"{self.luck}/picks/{gateway}/{number}")
                 made = policy.build(cluster, rng, (), self)
                 if share:
-                    made = Exploring(made, share, random.Random(f"{self.seed}/random picks/{gateway}/{number}"))
+                    made = Exploring(made, share, random.Random(f"{self.luck}/random picks/{gateway}/{number}"))
                 made.apply(first)
                 chances = self.record or log is not None  # no Controller reads them, and some cost as much as a pick
                 self.workers.append(

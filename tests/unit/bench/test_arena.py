@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from adaptive.arena import peers
-from adaptive.arena.contest import LATE, Shown, Watched, configuration
+from adaptive.arena import lateness, peers
+from adaptive.arena.contest import Shown, Watched, configuration
 from adaptive.bench import arena, standing
 from adaptive.bench.command import app
 from adaptive.config.load import parse
@@ -162,7 +162,7 @@ def test_under_faults_failures_and_the_tail_decide_against_the_best_peer_of_each
 
 
 def test_a_run_that_was_late_is_marked_and_not_judged() -> None:
-    rows = [shown("hang", "adaptive", failed=90), shown("hang", "nginx", late=2 * LATE)]
+    rows = [shown("hang", "adaptive", failed=90), shown("hang", "nginx", late=2 * lateness.MOST)]
     assert standing.worse(rows) == [] and standing.sound(rows) == [] and standing.totals(rows) == {}
     made = standing.report(rows, "hang", "adaptive bench arena", [1], [])
     assert any("not judged: nginx" in warning for warning in made["warnings"])

@@ -11,11 +11,11 @@ import pytest
 from adaptive.bench import fidelity, foretold
 from adaptive.bench.fidelity import Result, Row
 from adaptive.bench.foretold import Foretold
-from adaptive.bench.likeness import PREDICTED, SIMULATED, Figures, misorders, misses, pairs, spread
+from adaptive.bench.likeness import PREDICTED, SIMULATED, Figures, by_chance, misorders, misses, pairs, spread
 from replay import scenario_file
 
 LIFE = Figures(0.035, 0.140, 40.0)
-ROW = Row("calm", "least_request", 1000, LIFE, None, LIFE, (LIFE,), 0.001)
+ROW = Row("calm", "least_request", 1000, LIFE, None, LIFE, (LIFE, LIFE), 0.001)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,25 @@ def test_the_verdict_counts_rows_orders_and_predictions() -> None:
     assert not result.passed and Result(0.0008, (ROW,), ()).passed
     assert "outside: failed" in foretold.line(told)
     assert "WRONG: p50 +14.3%" in fidelity.line(wrong)
+
+
+def test_chance_explains_life_only_as_far_as_other_luck_moves_the_simulation() -> None:
+    draws = tuple(Figures(0.035, 0.14 * (1 + 0.01 * k), 40.0 + 10.0 * k) for k in (-2, -1, 0, 1, 2))
+    assert by_chance(draws, Figures(0.035, 0.145, 70.0)) == [True, True, True]
+    assert by_chance(draws, Figures(0.036, 0.16, 100.0)) == [False, False, False]
+    assert by_chance(draws, Figures(0.035, 0.14, 75.0), lives=4) == [True, True, False]  # a mean of four varies less
+    off = dataclasses.replace(ROW, live=dataclasses.replace(LIFE, failed=70.0), draws=draws)
+    assert "WRONG: failed -30, which chance explains" in fidelity.line(off)
+    text = "\n".join(fidelity.table(Result(0.0008, (ROW, off), ())))
+    assert "1 of 2 rows" in text and "1 more within what chance explains" in text
+    assert not Result(0.0008, (ROW, off), ()).passed
+
+
+def test_a_row_whose_load_was_late_is_not_judged() -> None:
+    late = dataclasses.replace(ROW, simulated=Figures(0.08, 0.4, 40.0), late=0.02)
+    assert "not judged: the load was 20.0 ms late" in fidelity.line(late)
+    assert Result(0.0008, (ROW, late), ()).passed and not Result(0.0008, (late,), ()).passed
+    assert "1 not judged" in "\n".join(fidelity.table(Result(0.0008, (ROW, late), ())))
 
 
 def test_answers_that_must_fail_are_checked_for_failing() -> None:
