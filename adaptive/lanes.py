@@ -27,7 +27,10 @@ LATENCY_TAU = 2.0
 # Memory of Peak EWMA, Finagle's default.
 PEAK_TAU = 10.0
 
-SUCCESS, FAILURE = int(Verdict.SUCCESS), int(Verdict.FAILURE)
+# Seconds within which a second kept connection that breaks under a request is no chance.
+TOGETHER = 1.0
+
+SUCCESS, FAILURE, IGNORE = int(Verdict.SUCCESS), int(Verdict.FAILURE), int(Verdict.IGNORE)
 HEALTHY, DEGRADED, CANARY = int(Health.HEALTHY), int(Health.DEGRADED), int(Health.CANARY)
 EJECTED, DRAINING = int(Health.EJECTED), int(Health.DRAINING)
 NEVER = float("-inf")
@@ -40,6 +43,7 @@ class Lane:
         "answered",
         "bar",
         "broad",
+        "broke",
         "credit",
         "failures",
         "flat",
@@ -84,6 +88,7 @@ class Lane:
         self.outstanding: dict[Hashable, float] = {}  # key → sent_at, the oldest first
         self.answered = NEVER  # when the last attempt came back well
         self.frontier = NEVER  # when the newest attempt that came back well had been sent: it was alive then
+        self.broke = NEVER  # when a kept connection broke last with a request on it
         self.streak = 0  # successes since the last failure
         self.failures = Decayed(FAILURE_HALF_LIFE)
         self.good = Decayed(FAILURE_HALF_LIFE)  # successes between the failures that still count
@@ -118,6 +123,20 @@ class Lane:
 
     def __repr__(self) -> str:
         return f"Lane({self.member.endpoint}, {Health(self.health).name}, {self.in_flight}+{self.others} in flight)"
+
+
+def broken(lane: Lane, now: float) -> int:
+    """The verdict on an endpoint of which a kept connection broke before anything of the answer had come. It may have
+    closed one while that was idle; where more than one breaks, it is gone, and would draw what is tried again, for it
+    has nothing in flight any more.
+    """
+    before, lane.broke = lane.broke, now
+    return FAILURE if now - before < TOGETHER else IGNORE
+
+
+def served_at_once(lanes: Iterable[Lane]) -> float:
+    """Requests that the endpoints serve at a time, as far as their departures have said (`adaptive.servers`)."""
+    return sum(lane.servers.count for lane in lanes)
 
 
 class Lanes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from adaptive import classify, clock
 from adaptive.gateway import patience
+from adaptive.lanes import broken
 from adaptive.types import Cause, Mark
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _CENSORED = frozenset(
     {Cause.TIMEOUT_ATTEMPT, Cause.TIMEOUT_ROUTE, Cause.CONNECT_TIMEOUT, Cause.CLIENT_GONE, Cause.CANCELLED}
 )
+_RESET_IDLE = int(Cause.RESET_IDLE)
 _CENSORED_MARK, _FRESH = int(Mark.CENSORED), int(Mark.FRESH)
 _NAN = math.nan
 # Seconds until an attempt that nothing may replace yet is looked at again: a minimal budget grows by a token by then.
@@ -121,9 +123,8 @@ class Attempt:
         if cause in _CENSORED:
             marks |= _CENSORED_MARK
         plane = exchange.plane
-        cluster.balancer.closed(
-            lane, self, now, first - self.sent_at if first else None, classify.verdict(cause, status)
-        )
+        verdict = broken(lane, now) if cause == _RESET_IDLE else classify.verdict(cause, status)
+        cluster.balancer.closed(lane, self, now, first - self.sent_at if first else None, verdict)
         plane.put(
             self.sent_at, first or _NAN, now, exchange.number, exchange.bytes_up, self.bytes_down, lane.slot,
             plane.snapshot_version, self.in_flight, self.propensity, self.connect, self.load_cpu, self.load_app,

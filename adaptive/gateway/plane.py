@@ -15,7 +15,7 @@ from adaptive.gateway.cluster import ClusterRuntime, expire
 from adaptive.gateway.head import HeadLimits, HeadReader
 from adaptive.gateway.outbox import Outbox
 from adaptive.gateway.router import Route, RouteTable
-from adaptive.lanes import Lane
+from adaptive.lanes import Lane, served_at_once
 from adaptive.telemetry import counters
 from adaptive.telemetry.access_log import AccessLog
 from adaptive.telemetry.board import Board
@@ -216,6 +216,8 @@ class Plane:
         others = self.board.others(self.index, self.slots) if self.board.workers > 1 else None
         for cluster in self.clusters:
             admission = cluster.admission
+            if admission.held:
+                admission.served = served_at_once(cluster.balancer.lanes)
             admission.sweep(now)
             if admission.waiting or admission.turned_away:
                 cluster.go_on(now)

@@ -15,6 +15,7 @@ from adaptive.admission import ENTERS, NORMAL, WAITS, Admission
 from adaptive.balancer import Balancer
 from adaptive.budget import RetryBudget
 from adaptive.grading import ASLEEP
+from adaptive.lanes import broken, served_at_once
 from adaptive.types import Cause, Mark, Snapshot
 from replay.scenario import Scenario
 from replay.simulator import patience
@@ -289,7 +290,8 @@ class Worker:
             self.closed(lane, attempt, now, now - attempt.sent_at + self.wire, verdict)
         else:
             first = _NAN
-            self.closed(lane, attempt, now, None, classify.verdict(cause, status))
+            verdict = broken(lane, now) if cause == _RESET_IDLE else classify.verdict(cause, status)
+            self.closed(lane, attempt, now, None, verdict)
             if cause in _CENSORED_CAUSES:
                 attempt.marks |= _CENSORED
         rows = self.rows
@@ -350,6 +352,8 @@ class Worker:
         if self.every == SWEEP_SHARED:
             self.hear()
         self.balancer.beat(now)
+        if self.admission.held:
+            self.admission.served = served_at_once(self.balancer.lanes)
         self.admission.sweep(now)
         self.go_on()
         # After a standstill, answers that have come meanwhile are read before anything is given up.

@@ -6,7 +6,7 @@ import random
 from collections import deque
 from typing import Any
 
-from adaptive.admission import ENTERS, GOAL, LAST_MOMENT, REFUSED, WAITS, Admission, Rank
+from adaptive.admission import ENTERS, GOAL, REFUSED, SPARE, USABLE, WAITS, Admission, Rank
 
 SERVICE, SLOTS = 0.04, 60
 
@@ -24,11 +24,13 @@ def calm(admission: Admission, now: float = 0.0, seconds: float = 4.0) -> float:
 
 
 def overload(admission: Admission, now: float, seconds: float = 2.0) -> float:
-    """Answers come, but each after twenty times the calm latency, and twice as many enter as leave until the limit."""
+    """Answers come, but each after twenty times the calm latency, and twice as many enter as leave until the limit;
+    for so long, and until no more are in flight than may be.
+    """
     for _ in range(200):
         admission.enter(now, object())
     end = now + seconds
-    while now < end:
+    while now < end or admission.in_flight > admission.limit:
         now += 0.01
         for _ in range(10):
             admission.left(now, 20 * SERVICE, True)
@@ -174,8 +176,8 @@ def test_of_a_lasting_overload_the_excess_is_refused() -> None:
     assert admission.held
 
 
-def beyond_the_goal(rank: Rank = Rank.NORMAL) -> tuple[Admission, float, list[int]]:
-    """An overloaded admission, where so many wait that some were set aside; the requests that wait, as they came."""
+def beyond_the_goal() -> tuple[Admission, float, list[int]]:
+    """An overloaded admission in which no more may wait; the requests that wait, as they came."""
     admission = made()
     now = overload(admission, calm(admission))
     admission.due = float("inf")
@@ -183,59 +185,64 @@ def beyond_the_goal(rank: Rank = Rank.NORMAL) -> tuple[Admission, float, list[in
         admission.enter(now, object())
     came = []
     for number in range(100_000):
-        if admission.enter(now, number, rank=rank) != WAITS:
+        if admission.enter(now, number) != WAITS:
             break
         came.append(number)
     return admission, now, came
 
 
-def served(admission: Admission, now: float) -> list[int]:
-    """Who enters as one after the other leaves, until nobody waits."""
+def test_who_waits_is_served_in_the_order_in_which_they_came() -> None:
+    admission, now, came = beyond_the_goal()
     entered = []
     while admission.waiting:
         admission.left(now, SERVICE, True)
         entered.append(admission.next(now))
-    return entered
+    assert entered == came and len(came) > 100
 
 
-def test_a_few_are_set_aside_and_served_last_so_that_the_others_wait_less() -> None:
-    admission, now, came = beyond_the_goal()
-    entered = served(admission, now)
-    assert sorted(entered) == came and entered != came
-    overtaken = [number for place, number in enumerate(entered) if number < max(entered[:place], default=-1)]
-    assert entered[-len(overtaken) :] == overtaken
-    assert 0 < len(overtaken) < 0.1 * len(came)
-
-
-def test_one_that_was_set_aside_goes_before_the_others_at_its_last_moment_and_is_turned_away_after_it() -> None:
-    admission, now, _ = beyond_the_goal()
-    aside = served(admission, now)[-1]
-    admission, now, _ = beyond_the_goal()
-    admission.left(now, SERVICE, True)
-    first = admission.next(now + admission.wait - LAST_MOMENT / 2)
-    assert first is not None and first <= aside and first > 0
-    waiting = admission.waiting
-    admission.sweep(now + admission.wait + 0.01)
-    assert len(admission.turned_away) == waiting and not admission.waiting
-
-
-def test_what_is_critical_is_never_set_aside() -> None:
-    admission, now, came = beyond_the_goal(Rank.CRITICAL)
-    assert served(admission, now) == came
-
-
-def test_a_request_waits_for_half_of_its_time_out_at_most_and_is_refused_where_that_is_too_short() -> None:
+def test_a_request_waits_for_no_longer_than_leaves_its_time_out_for_the_endpoints_and_is_refused_after_it() -> None:
     admission, now, came = beyond_the_goal()
     for number in came:
         admission.forget(number, None, Rank.NORMAL)
-    assert not admission.waiting
+    assert not admission.waiting and 0.0 < admission.there < 0.3
     count = 0
-    while admission.enter(now, object(), timeout=0.4) == WAITS:
+    while admission.enter(now, object(), timeout=0.6) == WAITS:
         count += 1
-    assert count == max(admission.least, int(admission.rate * 0.2))
+    wait = USABLE * 0.6 - admission.there
+    assert count == max(admission.least, int(admission.rate * wait))
     assert admission.enter(now, object(), timeout=30.0) == WAITS
-    admission.sweep(now + 0.21)
+    admission.sweep(now + wait + 0.01)
     assert len(admission.turned_away) == count and admission.waiting == 1
+
+
+def test_endpoints_that_have_become_much_slower_are_kept_busy_where_it_is_known_how_many_they_serve_at_a_time() -> None:
+    """Thirty times slower, the goal's share of what they answer is fewer requests than they have places."""
+    limits = []
+    for served in (0.0, float(SLOTS)):
+        admission = made()
+        admission.served = served
+        now = overload(admission, calm(admission))
+        for _ in range(200):
+            now += 0.1
+            admission.enter(now, object())
+            for _ in range(5):
+                admission.left(now, 30 * SERVICE, True)
+        assert admission.held
+        limits.append(admission.limit)
+    assert limits[0] < SLOTS <= limits[1]
+
+
+def test_a_load_that_grows_leaves_no_room_for_second_copies_before_any_answer_is_slow() -> None:
+    admission = made()
+    now = calm(admission)
+    assert admission.spare
+    usual = admission.rate * admission.base
+    for _ in range(int(usual) + 1):
+        admission.enter(now, object())
+    assert admission.spare
+    for _ in range(int(usual)):
+        admission.enter(now, object())
+    assert not admission.spare and admission.recent <= SPARE * admission.base
 
 
 def full(admission: Admission, now: float, client: str, rank: Rank = Rank.NORMAL) -> list[object]:

@@ -11,6 +11,7 @@ import pytest
 from adaptive.balancer import Lane, make
 from adaptive.fast import FastLoop
 from adaptive.grading import FULL, POINT
+from adaptive.lanes import TOGETHER, broken
 from adaptive.picks import WINDOW, LeastPeakEwma, chance, smallest
 from adaptive.types import Cluster, ClusterEntry, Endpoint, Health, Member, Snapshot, Topology, Verdict, first_snapshot
 
@@ -547,3 +548,16 @@ def test_where_the_rest_is_full_a_canary_that_may_be_well_is_asked_often() -> No
         asked = sum(lane is fleet.lanes[0] for lane in picks) / len(picks)
         assert asked < 0.02 if room else 0.15 < asked < 0.25
         fill(fleet, fleet.lanes[1], 13)
+
+
+def test_one_kept_connection_that_breaks_says_nothing_and_two_together_keep_what_is_tried_again_away() -> None:
+    """An endpoint that has crashed has nothing in flight any more: without a failure it would be the next choice."""
+    fleet = Fleet(3)
+    fleet.warm()
+    gone = fleet.lanes[1]
+    keys = [fleet.send(gone, fleet.now - 0.03) for _ in range(2)]
+    fleet.balancer.closed(gone, keys.pop(), fleet.now, None, broken(gone, fleet.now))
+    assert gone.failures.value == 0.0
+    fleet.balancer.closed(gone, keys.pop(), fleet.now, None, broken(gone, fleet.now))
+    assert fleet.picked(True, tried=(0,)) == {2}
+    assert broken(gone, fleet.now + TOGETHER + 0.1) == Verdict.IGNORE
