@@ -318,6 +318,7 @@ class Stats:
             memory=self.memory,
             age=at - self.born,
             typical=self.typical,
+            closed=self.totals[:_GROUPS].sum(axis=0),
         )
 
 

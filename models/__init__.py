@@ -15,6 +15,7 @@ Who predicts:
     combined    the predictor that serves: trees and the online line, mixed and calibrated
     default     the model that ships with the package
     detectors   cumulative sums of log-likelihood ratios; sequential makes predictors of them
+    residuals   latency given attempts in flight, beside the peers and the usual; outstanding says what waits now
     fitting     fits the predictor that serves to labelled rows
 
 Whether to believe it:

@@ -51,6 +51,7 @@ class Observed:
     memory: Floats  # the same
     age: Floats  # since the endpoint was first configured
     typical: Floats  # its cluster's typical latency; 0 where not known
+    closed: Ints  # attempts since the start, whatever came of them
 
 
 class Peers:

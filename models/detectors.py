@@ -12,16 +12,16 @@ import math
 
 import numpy as np
 
-from models.columns import Floats, known
+from models.columns import Floats
 
 # Shares of failure that are looked for. Between two of them the drift of the nearer one is within a sixth of the best.
 SHARES = (0.01, 0.03, 0.1, 0.5)
 LEAST_SHARE = 0.001  # a healthy endpoint is taken to fail so many at least: none in 30 s proves no smaller share
 APART = 2.5  # times the usual share; nearer ones are left out, for peers differ by as much without being ill
-SLOWER = (1.2, 1.6, 2.5, 5.0)  # factors on latency that are looked for
-# A mean of ten latencies of one queue says less than ten independent ones: requests that wait, wait together. They are
-# counted as this part, by choice: `adaptive bench prediction` counts the false alarms that are left.
-INDEPENDENT = 0.35
+SLOWER = (1.2, 1.6, 2.5, 5.0, 12.0)  # factors on latency that are looked for
+# Share of attempts that take very long though nothing is wrong with the endpoint: downloads, streams, unlucky queries.
+# An outstanding attempt speaks with 4 nats at most, so that it takes several to raise an alarm.
+ODD = 0.01
 MOST = 60.0  # nats at which a sum stops growing: what is certain need not become more so, and must be forgotten in time
 _SHARES, _SHIFTS = np.array(SHARES)[:, None], np.log(np.array(SLOWER))[:, None]
 ALARM_HOURS = 100.0  # instance-hours between false alarms that a threshold promises
@@ -59,10 +59,31 @@ class Slowness:
     def __init__(self, slots: int) -> None:
         self.sums = np.zeros((len(SLOWER), slots))
 
-    def add(self, count: Floats, residual: Floats, variance: Floats) -> Floats:
-        """Takes `count` latencies of this mean `residual` (NaN: none), each of this variance; returns nats (slots,)."""
-        with np.errstate(invalid="ignore"):
-            gain = INDEPENDENT * count * _SHIFTS / variance * (residual - _SHIFTS / 2)
-        self.sums = np.minimum(np.maximum(self.sums + known(gain), 0.0), MOST)
-        found: Floats = np.maximum(self.sums.max(axis=0) - math.log(len(SLOWER)), 0.0)
+    def add(self, residual: Floats, variance: Floats, trusted: float = 1.0, waiting: Floats | float = 0.0) -> Floats:
+        """Takes a mean `residual` with its own `variance`, infinite where it says nothing, both (slots,). `waiting`
+        (sizes, slots) is what the outstanding attempts say at this moment (`lateness`): it counts until they close, and
+        speak for themselves. Returns the nats against each endpoint.
+        """
+        gain = trusted * _SHIFTS / variance * (residual - _SHIFTS / 2)
+        self.sums = np.minimum(np.maximum(self.sums + gain, 0.0), MOST)
+        nats = np.minimum((self.sums + waiting).max(axis=0), MOST)
+        found: Floats = np.maximum(nats - math.log(len(SLOWER)), 0.0)
         return found
+
+
+def lateness(late: Floats, spread: Floats) -> Floats:
+    """Log-likelihood ratios (sizes, n) of waiting for so long, for each size of a shift: what a censored latency says.
+
+    `late` (n,) is log of the wait by the latency to be expected, in standard deviations; `spread` (n,) is one of them.
+    """
+    z = np.minimum(late, _SHIFTS[-1] / spread)  # later than by the largest factor is no less telling
+    usual, slower = _beyond(z), _beyond(z - _SHIFTS / spread)
+    found: Floats = np.log(((1 - ODD) * slower + ODD) / ((1 - ODD) * usual + ODD))
+    return found
+
+
+def _beyond(z: Floats) -> Floats:
+    """The normal distribution's upper tail, within 0.0002 (Page 1977, as phi accrual detectors have it)."""
+    z = np.minimum(np.maximum(z, -8.0), 8.0)
+    found: Floats = 1 / (1 + np.exp(z * (1.5976 + 0.070566 * z * z)))
+    return found

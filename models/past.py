@@ -14,15 +14,14 @@ import numpy as np
 
 from models.columns import Floats, Ints, Observed, Peers, known
 from models.detectors import Failures, Slowness
+from models.outstanding import Outstanding
+from models.residuals import CALM, Residuals
 
 SPAN = 25.0  # seconds: a line over less follows queueing noise, over more it comes after a leak of a minute
 RIDGE = 60.0  # weighted seconds squared; pulls the slope of a few points towards 0
 STEP = 0.5  # seconds between two points of a line
 FADES = (5.0, 30.0)  # seconds in which a peak falls to 37 %
 _FADES = np.array(FADES)[:, None]
-USUAL = 300.0  # seconds in which an endpoint's usual residual follows what is seen, once it is known
-KNOWN = 150.0  # latencies that make it known: their mean is within 5 % (sigma 0.6), and machines differ by 20 %
-LEAST_VARIANCE, MOST_ELASTICITY = 0.02, 1.5
 BELOW = 0.02  # share of failures at which the logarithm of a share bends into a line
 
 
@@ -90,7 +89,7 @@ class Past:
         self.slots = slots
         self.lines = Lines(3, slots)  # residual, share of failures, tail
         self.peaks = np.zeros((2, slots))
-        self.usual, self.heard = np.zeros(slots), np.zeros(slots)  # and the latencies that it was learned from
+        self.residuals, self.outstanding = Residuals(slots), Outstanding(slots)
         self.failures, self.slowness = Failures(slots), Slowness(slots)
         self.nats = np.zeros((2, slots))
         self.at = self.drawn = float("nan")
@@ -98,26 +97,34 @@ class Past:
 
     def update(self, seen: Observed, peers: Peers, totals: Sequence[Floats | Ints], trusted: float = 1.0) -> Trace:
         """Takes one moment. `totals`: attempts, failures, measured, sums of log latency and of log(1 + in flight),
-        each since the start. `trusted` from 0 to 1 scales new evidence: an observer that runs late saw its own delay.
+        each since the start. `trusted` from 0 to 1 scales new evidence: an observer that runs late
+        saw its own delay.
         """
         at = seen.at
         passed = at - self.at if self.at == self.at else 0.0
         now = np.array(totals, dtype=np.float64)
         before, self.totals = self.totals, now
         self.at = at
-        elastic, variance = _pooled(seen, peers)
+        new = now - before if before is not None else np.zeros_like(now)
+        recent = self.residuals.take(seen, peers, passed, (new[2], new[3], new[4]))
         self._peak(seen, peers, passed)
+        elastic = self.residuals.elastic
         with np.errstate(divide="ignore", invalid="ignore"):
             share = seen.failures[1] / seen.attempts[1]
             long = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
-            mine = np.array(
-                [np.log(seen.latency[1]) - elastic * seen.flight[1], np.log(seen.p95), share, long, *self.peaks]
-            )
+            mine = np.array([
+                np.log(seen.latency[1]) - elastic * seen.flight[1], np.log(seen.p95), share, long, *self.peaks, recent,
+                self.outstanding.late,
+            ])  # fmt: skip
         others = peers.others(mine)
         residual, tails = mine[0] - others[0], mine[1] - others[1]
-        if before is not None:
-            usual = np.where(np.isnan(others[3]), 0.05, others[3])
-            self._detect(now - before, usual, elastic, others[0], variance, trusted, passed)
+        usual = np.where(np.isnan(others[3]), 0.05, others[3])
+        self.nats[0] = self.failures.add(new[0] * trusted, new[1] * trusted, usual)
+        beside = self.residuals.beside(others[6], peers, seen.in_flight)
+        calm = (self.nats[1] < CALM) & (beside.known > 0)
+        waiting = self.outstanding.speak(seen, beside, known(others[7]), calm, passed)
+        self.nats[1] = self.slowness.add(beside.mean, beside.variance, trusted, waiting * trusted)
+        self.residuals.learn(at, peers, passed, self.nats[1])
         if not at - self.drawn < STEP - 1e-9:
             since = at - self.drawn if self.drawn == self.drawn else STEP
             self.drawn = at
@@ -129,7 +136,7 @@ class Past:
         rise = slope * 10
         return Trace(
             level[0], rise[0], sure[0], level[1], rise[1], level[2], rise[2],
-            self.peaks - known(others[4:]), self.nats[0], self.nats[1], known(residual),
+            self.peaks - known(others[4:6]), self.nats[0], self.nats[1], known(residual),
         )  # fmt: skip
 
     def _peak(self, seen: Observed, peers: Peers, passed: float) -> None:
@@ -140,41 +147,9 @@ class Past:
         worst[peers.nobody] = 0.0
         self.peaks = np.maximum(worst, self.peaks * np.exp(-passed / _FADES))
 
-    def _detect(
-        self, new: Floats, usual: Floats, elastic: Floats, middle: Floats, variance: Floats, trusted: float,
-        passed: float,
-    ) -> None:  # fmt: skip
-        attempts, failures, measured, logs, flights = new
-        self.nats[0] = self.failures.add(attempts * trusted, failures * trusted, usual)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = (logs - elastic * flights) / measured - middle
-        mean = np.where(measured > 0, mean, np.nan)
-        # A machine that is slower than its peers for good is not ill: until its usual is known, nothing speaks against
-        # it, and after that it is learned only while nothing does.
-        sure = self.heard >= KNOWN
-        unusual = mean - self.usual
-        self.nats[1] = self.slowness.add(np.where(sure, measured * trusted, 0.0), unusual, variance)
-        calm = (~sure | (self.nats[1] < 3.0)) & ~np.isnan(mean)
-        slowly = np.minimum(np.maximum(measured * passed / USUAL, 0.0), 0.05)
-        step = np.where(sure, slowly, measured / (self.heard + measured + 1.0))
-        self.usual += np.where(calm, unusual * step, 0.0)
-        self.heard += np.where(sure, 0.0, measured)
-
     def clear(self, slots: Ints) -> None:
         """Forgets what speaks against these endpoints: they came back, and what was before is settled."""
         self.lines.clear(slots)
         self.peaks[:, slots] = 0.0
         self.failures.sums[:, slots] = self.slowness.sums[:, slots] = 0.0
         self.nats[:, slots] = 0.0
-
-
-def _pooled(seen: Observed, peers: Peers) -> tuple[Floats, Floats]:
-    """How log latency follows attempts in flight in each endpoint's cluster, and what is left of its variance."""
-    members, of = peers.members, peers.of
-    columns = np.array([seen.flight_var, seen.flight_log, seen.log_var, np.maximum(seen.measured[2] - 1.0, 0.0)])
-    xx, xy, yy, count = peers.totals(known(columns))
-    slope = np.minimum(np.maximum(xy / (xx + 1.0), 0.0), MOST_ELASTICITY)
-    left = np.maximum((yy - slope * xy + 0.25 * 10) / (count + 10), LEAST_VARIANCE)
-    elastic, variance = np.zeros(len(peers.cluster)), np.ones(len(peers.cluster))
-    elastic[members], variance[members] = slope[of], left[of]
-    return elastic, variance

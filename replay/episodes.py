@@ -33,6 +33,7 @@ FORECASTABLE = ("leak", "pauses", "creeping", "antagonist")
 ABRUPT = ("slow", "errors", "hang", "crash", "gray_errors", "gray_hangs", "gray_slow")
 CALM = ("calm", "swings", "deploys", "mix", "stalls")
 SECONDS = 150.0
+COLD_AFTER = 2.0  # seconds after a cold start in which what it served still comes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ class Episode:
     troubles: Sequence[Trouble]
     asked: Table
     moved: Sequence[Moved]
-    detected: Sequence[float]  # by trouble: attempts from its start to a detector's alarm; NaN: none
-    alarms: int  # of detectors, at endpoints with nothing wrong
+    detected: Sequence[float]  # by trouble: attempts sent from its start to a detector's alarm; NaN: none
+    alarms: int  # of detectors, at endpoints that are as they were
+    cold: tuple[int, int]  # cold starts that raised one, which are slow for real, and how many there were
     requests: int
     hours: float  # instance-hours
 
@@ -183,10 +185,12 @@ class _Notes:
         self.sim = sim
         self.asked = Asked(len(sim.instances), until)
         self.troubles: Sequence[Trouble] = sim.scenario.notes.get("troubles", ())
-        self.onset = [math.nan] * len(self.troubles)  # attempts at the start of each
+        self.onset = [math.nan] * len(self.troubles)  # attempts sent by the start of each
         self.detected = [math.nan] * len(self.troubles)
         n = len(sim.instances)
         self.above, self.alarms = np.zeros(n, dtype=bool), 0
+        self.cold = [(i, f) for i, spec in enumerate(sim.scenario.instances) for f in spec.faults if f.kind == "cold"]
+        self.noticed: set[int] = set()  # of these
         sim.at(EVERY + 0.001, self.look, None)
         sim.at(TICK + 0.0005, self.listen, None)
 
@@ -198,6 +202,7 @@ class _Notes:
         if controller.evidence is None or controller.learner is None:
             return
         attempts = controller.evidence.attempts
+        sent = attempts + controller.stats.in_flight  # what is outstanding is an observation too: it has lasted so long
         level = np.array([threshold(float(count) / at) for count in attempts])
         nats = controller.learner.past.nats.max(axis=0)
         above = nats >= level
@@ -206,10 +211,15 @@ class _Notes:
             if at >= trouble.start:
                 ill[trouble.slot] = True
                 if math.isnan(self.onset[i]):
-                    self.onset[i] = float(attempts[trouble.slot])
+                    self.onset[i] = float(sent[trouble.slot])
                 if above[trouble.slot] and math.isnan(self.detected[i]) and at < trouble.end:
-                    self.detected[i] = float(attempts[trouble.slot]) - self.onset[i]
-        self.alarms += int((above & ~self.above & ~ill).sum())
+                    self.detected[i] = float(sent[trouble.slot]) - self.onset[i]
+        new = above & ~self.above & ~ill
+        for place, (slot, cold) in enumerate(self.cold):
+            if new[slot] and cold.start <= at < cold.end + COLD_AFTER:
+                new[slot] = False
+                self.noticed.add(place)
+        self.alarms += int(new.sum())
         self.above = above | (self.above & (nats > level / 2))  # one alarm lasts until the sum has fallen by half
 
     def look(self, _: object) -> None:
@@ -223,7 +233,8 @@ class _Notes:
         moved = [command for _, command in self.sim.moves if isinstance(command, Moved)]
         hours = len(scenario.instances) * scenario.seconds / 3600.0
         troubles = scenario.notes["troubles"]
-        return Episode(kind, seed, troubles, self.asked.table(), moved, self.detected, self.alarms, requests, hours)
+        told, cold = self.asked.table(), (len(self.noticed), len(self.cold))
+        return Episode(kind, seed, troubles, told, moved, self.detected, self.alarms, cold, requests, hours)
 
 
 def run(

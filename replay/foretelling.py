@@ -195,8 +195,8 @@ def calibration_error(episodes: Sequence[Episode], horizon: str, bins: int = 10)
 
 def delays(episodes: Sequence[Episode]) -> dict[str, tuple[float, int, int]]:
     """By kind of abrupt or gray trouble that single attempts show: the median of the detectors' delay by Lorden's
-    bound, how many were detected, and how many there were. The bound is that of one false alarm in ALARM_HOURS
-    instance-hours at the endpoint's own rate.
+    bound, in attempts sent, how many were detected, and how many there were. The bound is that of one false alarm in
+    ALARM_HOURS instance-hours at the endpoint's own rate.
     """
     found: dict[str, list[float]] = {}
     for e in episodes:

@@ -1,11 +1,14 @@
-"""Rows of a made-up world, and the pair that is fitted to them once."""
+"""Rows of a made-up world, the pair that is fitted to them once, and moments at which nothing was seen."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from models.columns import Observed
 from models.combined import Combined
 from models.features import COUNT
 from models.fitting import Rows, fit
@@ -34,3 +37,10 @@ def pair() -> Pair:
     """One of its own for each caller."""
     arrays, meta = fitted().to_arrays()
     return Pair(Combined.from_arrays(arrays, meta), Combined.from_arrays(arrays, {**meta, "horizon": 30.0}))
+
+
+def moment(at: float, slots: int, **columns: Any) -> Observed:
+    """All zero but for these columns."""
+    windows = {"attempts", "failures", "connect", "timeouts", "late", "measured", "latency", "flight"}
+    empty = {f.name: np.zeros((3, slots) if f.name in windows else slots) for f in fields(Observed)}
+    return Observed(**{**empty, **columns, "at": at})

@@ -29,6 +29,7 @@ def calm() -> Observed:
         load=np.full(N, np.nan), age=np.full(N, 1e4), typical=np.full(N, 0.04), p99=np.full(N, 0.14),
         flight=np.full((3, N), np.log(5.0)), flight_var=np.full(N, 10.0), flight_log=np.full(N, 1.0),
         log_var=np.full(N, 30.0), cpu=np.full(N, np.nan), memory=np.full(N, np.nan),
+        closed=np.zeros(N, dtype=np.int64),
     )  # fmt: skip
 
 
