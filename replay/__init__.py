@@ -16,6 +16,7 @@ Judgement: `evaluation` says from a recording what another policy would have don
 `causalsim` is the public benchmark.
 
 Learning: `asking` puts questions to a Controller that looks on, and gets their answers. On simulated fleets `episodes`
-are what a model learns from, `teaching` trains on them, `foretelling` says how good predictions were. From what was
-recorded `recalling` makes such questions, from counters read at intervals `counting`; `learning` trains on them.
+are what a model learns from, `teaching` trains on them, `foretelling` says how good predictions were, and `oracle` how
+good they could be. From what was recorded `recalling` makes such questions, from counters read at intervals `counting`;
+`learning` trains on them.
 """

@@ -19,6 +19,7 @@ import numpy as np
 
 from adaptive.controller import Settings
 from adaptive.types import Moved, Topology
+from models.columns import Floats
 from models.detectors import LEAST_SHARE, threshold
 from models.fitting import Rows
 from models.predictor import Pair, Predictor
@@ -57,6 +58,7 @@ class Episode:
     seed: int
     troubles: Sequence[Trouble]
     asked: Table
+    counted: Floats  # (looks, 2, instances) attempts and failures since the start, at each look
     moved: Sequence[Moved]
     detected: Sequence[float]  # by trouble: attempts sent from its start to a detector's alarm; NaN: none
     alarms: int  # of detectors, at endpoints that are as they were
@@ -191,6 +193,7 @@ class _Notes:
         self.above, self.alarms = np.zeros(n, dtype=bool), 0
         self.cold = [(i, f) for i, spec in enumerate(sim.scenario.instances) for f in spec.faults if f.kind == "cold"]
         self.noticed: set[int] = set()  # of these
+        self.counted: list[Floats] = []
         sim.at(EVERY + 0.001, self.look, None)
         sim.at(TICK + 0.0005, self.listen, None)
 
@@ -226,15 +229,19 @@ class _Notes:
         """One look, just after a tick."""
         sim, at = self.sim, self.sim.now
         sim.at(at + EVERY, self.look, None)
-        self.asked.look(sim.brains[0].controller, at)
+        controller = sim.brains[0].controller
+        self.asked.look(controller, at)
+        known = controller.evidence
+        counts = (known.attempts, known.failures) if known is not None else np.zeros((2, len(sim.instances)))
+        self.counted.append(np.array(counts, dtype=np.float64))
 
     def episode(self, kind: str, seed: int, scenario: Scenario, requests: int) -> Episode:
         """All of it as columns."""
         moved = [command for _, command in self.sim.moves if isinstance(command, Moved)]
         hours = len(scenario.instances) * scenario.seconds / 3600.0
         troubles = scenario.notes["troubles"]
-        told, cold = self.asked.table(), (len(self.noticed), len(self.cold))
-        return Episode(kind, seed, troubles, told, moved, self.detected, self.alarms, cold, requests, hours)
+        told, counted, cold = self.asked.table(), np.array(self.counted), (len(self.noticed), len(self.cold))
+        return Episode(kind, seed, troubles, told, counted, moved, self.detected, self.alarms, cold, requests, hours)
 
 
 def run(

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from models import detectors
-from models.columns import Floats
+from models.columns import Bools, Floats
 from models.detectors import lorden
 from models.features import NAMES
 from replay.asking import Table
-from replay.episodes import ABRUPT, FORECASTABLE, Episode
+from replay.episodes import ABRUPT, FORECASTABLE, Episode, Trouble
 
 DRAWS = 200
 LEAD = 10.0  # seconds before the first breach
@@ -171,14 +171,37 @@ def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode]) -> Foreseen
         known = sure & ~np.isnan(e.asked.ahead)
         right, said_all = right + int(e.asked.ahead[known].sum()), said_all + int(known.sum())
         for trouble in e.troubles:
-            mine = (e.asked.slot == trouble.slot) & (e.asked.at >= trouble.start) & (e.asked.at <= trouble.end)
-            breach = e.asked.at[mine & (e.asked.soon == 1)]
-            if trouble.kind in FORECASTABLE and len(breach):
-                ahead = mine & sure & (e.asked.at <= breach[0] + 1.0 - LEAD)
+            breach = breached(e, trouble)
+            if trouble.kind in FORECASTABLE and not math.isnan(breach):
                 kinds.append(trouble.kind)
-                hits.append(int(ahead.sum()) >= LOOKS)
-                could.append(bool(breach[0] - trouble.start >= LEAD + 5.0))
+                hits.append(heralded(e, trouble, breach, sure))
+                could.append(breach - trouble.start >= LEAD + 5.0)
     return Foreseen(kinds, hits, could, right, said_all)
+
+
+def breached(e: Episode, trouble: Trouble) -> float:
+    """When the ill endpoint first breached; NaN where it did not."""
+    mine = (e.asked.slot == trouble.slot) & (e.asked.at >= trouble.start) & (e.asked.at <= trouble.end)
+    breach = e.asked.at[mine & (e.asked.soon == 1)]
+    return float(breach[0]) if len(breach) else math.nan
+
+
+def heralded(e: Episode, trouble: Trouble, breach: float, sure: Bools) -> bool:
+    """Whether at least LOOKS of these forecasts (rows) are of this trouble, and came LEAD seconds before its breach."""
+    mine = (e.asked.slot == trouble.slot) & (e.asked.at >= trouble.start) & (e.asked.at <= trouble.end)
+    return int((mine & sure & (e.asked.at <= breach + 1.0 - LEAD)).sum()) >= LOOKS
+
+
+def wrong(episodes: Sequence[Episode], kind: str) -> int:
+    """Forecasts that did not come true in fleets of this kind, at the thresholds of `crossed`."""
+    parts = halves(episodes)
+    levels = [threshold(part) for part in parts]
+    return sum(
+        int(((e.asked.said[:, 1] >= level) & (e.asked.ahead == 0)).sum())
+        for part, level in zip(parts, reversed(levels), strict=True)
+        for e in part
+        if e.kind == kind
+    )
 
 
 def calibration_error(episodes: Sequence[Episode], horizon: str, bins: int = 10) -> float:

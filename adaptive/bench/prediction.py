@@ -47,7 +47,7 @@ def table(found: list[Any], seed: int) -> Iterator[str]:
     """The figures of what was watched."""
     import numpy as np
 
-    from replay import foretelling
+    from replay import foretelling, oracle
     from replay.episodes import FORECASTABLE
 
     rng = np.random.default_rng([seed, 0xF02E])
@@ -69,6 +69,8 @@ def table(found: list[Any], seed: int) -> Iterator[str]:
         f"{seen.share(rng)} of {len(seen.hits)} breaches; {count} of the {possible} that took 15 s or longer to come"
     )
     yield "  by kind: " + ", ".join(f"{kind} {a} of {b}" for kind, (a, b) in seen.by_kind().items())
+    could, count = oracle.foreseen(found)
+    yield f"  creeping: an oracle that knows all rates and the shape of the ramp, as often wrong: {could} of {count}"
     for kind, (ratio, seen_count, count) in foretelling.delays(found).items():
         yield f"{kind}: median delay {ratio:.2f} Lorden bounds in attempts sent, {seen_count} of {count} detected"
     yield alarms(found)

@@ -35,7 +35,7 @@ def episode(seed: int) -> Episode:
     one = np.ones(200)
     said = np.full((200, 2), 0.1)
     table = Table(one, one, features, one * 0.1, said, one > 2, label, one, label, one)
-    return Episode("leak", seed, (), table, (), (), 0, (0, 0), 1000, 0.1)
+    return Episode("leak", seed, (), table, np.zeros((0, 2, 1)), (), (), 0, (0, 0), 1000, 0.1)
 
 
 def difference(acting: Seer, truth: Seer) -> list[float]:

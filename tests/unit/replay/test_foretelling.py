@@ -26,7 +26,9 @@ def episode(seed: int, warned: float, kind: str = "leak", level: float = 0.9) ->
         at, slot, np.zeros((len(at), COUNT), dtype=np.float32), one * 0.1, np.column_stack([said, said]),
         np.zeros(len(at), dtype=bool), soon, one, ahead, one,
     )  # fmt: skip
-    return Episode(kind, seed, (Trouble(1, kind, 30.0, 110.0),), table, (), (), 0, (0, 0), 1000, 0.1)
+    return Episode(
+        kind, seed, (Trouble(1, kind, 30.0, 110.0),), table, np.zeros((0, 2, 2)), (), (), 0, (0, 0), 1000, 0.1
+    )
 
 
 def test_halves_are_alike_in_who_balances() -> None:
