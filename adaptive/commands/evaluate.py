@@ -11,6 +11,8 @@ from adaptive.commands import arguments
 from adaptive.commands.reporting import File, Out, Thresholds, command, finish, read_thresholds, ready
 from adaptive.failure import Failure
 
+SHORT = 20_000  # attempts: further processes take longer to start than these to be simulated
+
 
 def evaluate(
     trace: Annotated[list[Path], typer.Argument(help="Recordings: files, or directories of them.", metavar="TRACE...")],
@@ -32,6 +34,7 @@ def evaluate(
     out: Out = "text",
     file: File = None,
     threshold: Thresholds = None,
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes that simulate; -1: one a core, for long traces.")] = -1,
     estimators: Annotated[bool, typer.Option(help="Off-policy estimators beside the simulation.")] = True,
 ) -> None:
     """Had another policy been in charge of this traffic, what would its clients have seen?
@@ -45,9 +48,7 @@ def evaluate(
             raise typer.BadParameter("an experiment's policies are those that ran", param_hint="--policy")
         _experiment(trace, experiment, seed, timeout, None if warm < 0.0 else warm, out, file, threshold)
         return
-    from replay.evaluation.attempts import EvaluationError
     from replay.evaluation.document import document
-    from replay.evaluation.evaluate import evaluate as run
 
     if not arguments.names(policy):
         raise typer.BadParameter("no policy is named", param_hint="--policy")
@@ -57,23 +58,21 @@ def evaluate(
     promises = read_thresholds(threshold, names)
     ready(file)
     read, hashes = _read(trace)
-    try:
-        found = run(
-            read,
-            names,
-            seed=seed,
-            seeds=seeds,
-            draws=2 * seeds,
-            cluster=cluster,
-            logged=logged,
-            timeout=timeout,
-            warm=None if warm < 0.0 else warm,
-            weights=_weights(weights, {str(pair[1]) for pair in read.header.endpoints.values()}),
-            estimators=estimators,
-            say=_say,
-        )
-    except EvaluationError as error:
-        raise Failure(f"{', '.join(map(str, trace))}: {error}") from None
+    found = _evaluated(
+        read,
+        names,
+        trace,
+        jobs,
+        seed=seed,
+        seeds=seeds,
+        draws=2 * seeds,
+        cluster=cluster,
+        logged=logged,
+        timeout=timeout,
+        warm=None if warm < 0.0 else warm,
+        weights=_weights(weights, {str(pair[1]) for pair in read.header.endpoints.values()}),
+        estimators=estimators,
+    )
     made = document(found, command(), hashes)
     if out != "text" or file is not None:
         for line in made["facts"]:
@@ -81,6 +80,20 @@ def evaluate(
     finish(made, out, file, promises)
     if not found.predicted:
         raise typer.Exit(1)
+
+
+def _evaluated(read: Any, names: list[str], paths: list[Path], jobs: int, **asked: Any) -> Any:
+    """The evaluation of what was read from these paths. Raises Failure."""
+    from replay.evaluation.attempts import EvaluationError
+    from replay.evaluation.evaluate import evaluate
+    from replay.sweep.spread import SpreadError
+
+    try:
+        return evaluate(read, names, jobs=1 if jobs == -1 and len(read.rows) < SHORT else jobs, say=_say, **asked)
+    except SpreadError as error:
+        raise Failure(f"--jobs {jobs}: {error}") from None
+    except EvaluationError as error:
+        raise Failure(f"{', '.join(map(str, paths))}: {error}") from None
 
 
 def _experiment(

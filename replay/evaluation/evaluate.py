@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from replay.evaluation.support import refusals
 from replay.policies import Policy
 from replay.scenario import Rules, Scenario
 from replay.simulator.run import Run
+from replay.sweep.spread import spread
 
 SEEDS = 4  # runs of the likeliest scenario: its figures are their means
 DRAWS = 8  # runs of scenarios drawn from the fit; their spread is known within a quarter
@@ -92,11 +94,13 @@ def evaluate(
     predictor: Any = None,
     simulate: Simulate | None = None,
     estimators: bool = True,
+    jobs: int = 1,
     say: Say = lambda text: None,
 ) -> Evaluation:
     """Fits the trace and simulates each policy on its arrivals, `seeds` + `draws` times.
 
     `logged`: the policy that recorded, if it is known. `weights`: static weights by endpoint, for the candidates alone.
+    `jobs`: processes that simulate, -1 one a core; the answer is the same.
     Raises EvaluationError where the trace supports no answer for any policy.
     """
     data = seen(trace, cluster)
@@ -110,7 +114,7 @@ def evaluate(
     given = dict(weights or {})
     made = fit(data, np.random.default_rng([seed, 1]), timeout=timeout, warm=warm, rules=rules, weights=given)
     worlds = [scenario(made, np.random.default_rng([seed, 2, k]), given) for k in range(draws)]
-    stage = _Stage(made, worlds, seed, seeds, simulate or _simulator(), predictor)
+    stage = _Stage(made, worlds, seed, seeds, simulate or _simulator(), predictor, jobs)
     check_policy = _named(logged) if logged else recorded.policy(data.requests.first)
     assert isinstance(check_policy, Policy)
     say(f"checking the fit by simulating {logged or 'the recorded picks'}")
@@ -178,6 +182,7 @@ class _Stage:
     seeds: int
     run: Simulate
     predictor: Any
+    jobs: int
 
     @property
     def plain(self) -> tuple[int, ...]:
@@ -201,7 +206,7 @@ class _Stage:
     def predict(self, policy: Policy, excess: Mapping[str, float], estimators: bool) -> Predicted | list[str]:
         """What the policy would have done, or why that cannot be said."""
         made, first = self.made, self.plain[0]
-        runs = tuple(self._run(made.scenario, policy, s, record=s == first) for s in self.plain)
+        runs = tuple(self._runs(policy, [_Work(made.scenario, s, s == first) for s in self.plain]))
         reasons = _support(made, runs[0])
         if reasons:
             return reasons
@@ -211,10 +216,21 @@ class _Stage:
 
     def _drawn(self, worlds: Sequence[Scenario], policy: Policy, offset: int) -> list[Run]:
         base = 1000 * self.seed + offset
-        return [self._run(w, policy, base + k) for k, w in enumerate(worlds)]
+        return self._runs(policy, [_Work(world, base + k, False) for k, world in enumerate(worlds)])
 
-    def _run(self, world: Scenario, policy: Policy, seed: int, record: bool = False) -> Run:
-        return self.run(world, policy, seed, record=record, predictor=self.predictor, compiled=not record)
+    def _runs(self, policy: Policy, work: Sequence[_Work]) -> list[Run]:
+        return list(spread(partial(_one, self.run, self.predictor, policy), work, self.jobs))
+
+
+class _Work(NamedTuple):
+    world: Scenario
+    seed: int
+    record: bool
+
+
+def _one(run: Simulate, predictor: Any, policy: Policy, work: _Work) -> Run:
+    """One run, perhaps in a process of its own."""
+    return run(work.world, policy, work.seed, record=work.record, predictor=predictor, compiled=not work.record)
 
 
 def _simulator() -> Simulate:

@@ -199,6 +199,7 @@ def bytes_of(path: Path, hash_seed: str, jobs: str, command: str = "simulate") -
     """What another process writes, with a hash seed of its own."""
     asked = {
         "simulate": ["simulate", str(path), "--policy", "adaptive,c3", "--seeds", "2", "--out", "json"],
+        "evaluate": ["evaluate", str(path), "--policy", "random,round_robin", "--seeds", "2", "--out", "json"],
         "sweep": ["sweep", str(path), "--policy", "adaptive,prequal", "--seeds", "2", "--out", "json"],
     }[command]
     env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
@@ -216,6 +217,15 @@ def test_equal_seeds_give_equal_bytes_in_any_process_with_any_hash_seed_on_any_n
 def test_a_sweep_s_rows_have_equal_bytes_too(hang: Path) -> None:
     """Ten seconds, as above."""
     assert bytes_of(hang, "1", "1", "sweep") == bytes_of(hang, "4242", "2", "sweep")
+
+
+def test_an_evaluation_has_equal_bytes_too(hang: Path, tmp_path: Path) -> None:
+    """Ten seconds, as above; its figures are those of a dozen runs."""
+    path = tmp_path / "trace.parquet"
+    read_recorded(hang, path)
+    first = bytes_of(path, "1", "1", "evaluate")
+    assert bytes_of(path, "4242", "2", "evaluate").replace(b"--jobs 2", b"--jobs 1") == first
+    assert len(json.loads(first)["rows"]) == 2
 
 
 def test_another_seed_gives_another_digest(hang: Path) -> None:
