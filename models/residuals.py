@@ -15,7 +15,7 @@ import numpy as np
 
 from models.columns import Bools, Floats, Observed, Peers, known
 
-RECENT = 0.4  # seconds in which what the peers show fades: four ticks, for at some ticks a peer shows nothing
+RECENT = 0.2  # seconds in which what the peers show fades: a mix that changes is followed in two ticks
 SPREAD = 10.0  # seconds in which line and spread follow the windows: a window emptied after a stall knows neither
 USUAL = 300.0  # seconds in which an endpoint's usual residual follows what is seen, once it is known
 KNOWN = 150.0  # latencies that make it known: their mean is within 5 % (sigma 0.6), and machines differ by 20 %
