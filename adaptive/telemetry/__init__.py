@@ -8,6 +8,7 @@ counters    each worker's counts, for the metrics
 recorder    outcomes to rotated files, in the brain
 recording   the format of those files, and reading them
 event_log   all that the brain is told and commands, to files that events describes
+holding     which process has a file of these: several may share a directory
 access_log  one JSON line a request, in the worker
 load_report an endpoint's own report of its load, from its header
 durations   a histogram inside one process

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptive.telemetry import events
+from adaptive.telemetry.holding import held, hold, size
 from adaptive.types import Command, Event, Snapshot, Topology
 
 log = logging.getLogger("adaptive.event_log")
@@ -161,6 +162,7 @@ class EventLog:
             self._make_room()
             self.directory.mkdir(parents=True, exist_ok=True)
             file = self._opener(path)
+            hold(file.fileno())
             self._put(file, head)
             while (records := blocks.get()) is not None:
                 packed = events.block(records)
@@ -183,15 +185,17 @@ class EventLog:
             rest = rest[written:]
 
     def _make_room(self) -> None:
-        """Deletes the oldest logs until half of the bound is free for another."""
+        """Deletes the oldest logs until half of the bound is free for another; never what a live process writes."""
         if not self.directory.is_dir():
             return
         files = sorted(self.directory.glob(f"*{events.SUFFIX}"))
-        sizes = [file.stat().st_size for file in files]
-        total = sum(sizes)
-        for file, size in zip(files, sizes, strict=True):
+        sizes = {file: size(file) for file in files}
+        total = sum(sizes.values())
+        for file, its in sizes.items():
             if total <= self.size // 2:
                 break
+            if held(file):
+                continue
             file.unlink(missing_ok=True)
             self.deleted_files += 1
-            total -= size
+            total -= its

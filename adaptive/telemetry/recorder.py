@@ -11,7 +11,6 @@ the next try succeeds.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import logging
 import os
@@ -25,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from adaptive.telemetry import columns, recording
+from adaptive.telemetry.holding import held, hold, size
 from adaptive.telemetry.recording import DAMAGED, DONE, OPEN, PART, Header, RecordingError
 from adaptive.types import Topology
 
@@ -231,7 +231,7 @@ class Recorder:
         except FileNotFoundError:
             return
         with source:
-            if not _lock(source.fileno()):
+            if not hold(source.fileno()):
                 return  # a live process writes it, or converts it
             try:
                 with io.BufferedWriter(self._opener(part), 1 << 20) as sink:
@@ -240,7 +240,7 @@ class Recorder:
                     part.replace(done)
                     path.unlink(missing_ok=True)
             except RecordingError as error:
-                if not _size(path):  # killed before it wrote anything
+                if not size(path):  # killed before it wrote anything
                     path.unlink(missing_ok=True)
                 else:
                     log.warning("%s", error)
@@ -254,34 +254,38 @@ class Recorder:
                 part.unlink(missing_ok=True)
 
     def _enforce(self) -> None:
-        """Delete the oldest files until the rest are within their bounds."""
+        """Delete the oldest files until the rest are within their bounds; never what a live process writes."""
         segment = self._segment
         files = sorted(p for p in self.directory.iterdir() if p.suffix in {OPEN, DONE, DAMAGED})
-        sizes = {path: _size(path) for path in files if segment is None or path != segment.path}
-        total = sum(sizes.values())
-        for count, (path, size) in enumerate(sizes.items()):
-            if total <= self._keep and len(sizes) - count <= self.limits.files:
+        sizes = {path: size(path) for path in files if segment is None or path != segment.path}
+        total, left = sum(sizes.values()), len(sizes)
+        for path, its in sizes.items():
+            if total <= self._keep and left <= self.limits.files:
                 break
+            if path.suffix == OPEN and held(path):
+                continue
             path.unlink(missing_ok=True)
-            total -= size
+            total, left = total - its, left - 1
             self.deleted_files += 1
 
 
 class _Segment:
-    """One open segment."""
+    """One open segment. It gets its name once it is locked: nobody sees it as one that was left."""
 
     def __init__(self, path: Path, opener: Opener, header: Header, since: float) -> None:
         self.path = path
         self.since = since
         self.size = 0
-        self._file = opener(path)
+        new = path.with_suffix(PART)
+        self._file = opener(new)
         try:
-            _lock(self._file.fileno())
+            hold(self._file.fileno())
             self._schema = recording.schema(header)
             self._write(self._schema.serialize())
+            new.replace(path)
         except BaseException:
             self.close()
-            path.unlink(missing_ok=True)  # without its schema it holds nothing
+            new.unlink(missing_ok=True)  # without its schema it holds nothing
             raise
 
     def append(self, rows: columns.Rows) -> None:
@@ -301,22 +305,6 @@ class _Segment:
             self._file.close()
         except OSError:
             pass
-
-
-def _lock(fd: int) -> bool:
-    """Take the lock of a segment, which ends with its process; False where another has it."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # another process of this directory took it
-        return 0
 
 
 def _said(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,21 @@ def test_a_log_ends_at_its_bound_and_stays_readable(tmp_path: Path) -> None:
     assert only(tmp_path).stat().st_size <= 1 << 15
     _, entries = read(only(tmp_path))
     assert 0 < len(entries) < 60
+
+
+def test_the_bound_of_one_log_does_not_take_what_another_writes(tmp_path: Path) -> None:
+    one = EventLog(tmp_path, 1 << 16, {})
+    one.begin(60.0, TOPOLOGY, Settings(), None)
+    one.event(Tick(62.0))
+    deadline = time.monotonic() + 10.0
+    while one.bytes < 200 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    for name in ("20200101T000000-1-0001", "20210101T000000-1-0001"):
+        (tmp_path / f"{name}.events").write_bytes(b"x" * (1 << 16))
+    other = write(tmp_path, 1 << 16)
+    assert other.deleted_files == 2
+    one.close()
+    assert all(read(path)[1] for path in tmp_path.glob("*.events"))
 
 
 def test_the_oldest_logs_go_first(tmp_path: Path) -> None:

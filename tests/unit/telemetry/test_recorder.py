@@ -199,6 +199,36 @@ def test_the_number_of_files_is_bounded(tmp_path: Path) -> None:
     assert numbers(tmp_path)[-1] == 19
 
 
+def test_the_bound_of_one_recorder_does_not_take_what_another_writes(tmp_path: Path) -> None:
+    one, other = Recorder(tmp_path, HEADER), Recorder(tmp_path, HEADER, Limits(max_bytes=60_000, flush_seconds=0))
+    one.write(rows(0, 2000), topology())
+    one.tick(0.0)
+    for n in range(20, 30):
+        other.write(rows(n * 100, 100), topology())
+        other.tick(float(n))
+        settle(other)
+    assert other.deleted_files > 0
+    one.write(rows(2000, 10), topology())
+    one.close()
+    assert [n for n in numbers(tmp_path) if n < 2010] == list(range(2010))
+
+
+def test_nobody_sees_a_segment_that_is_not_locked_yet(tmp_path: Path) -> None:
+    other = Recorder(tmp_path, HEADER)
+
+    def opener(path: Path) -> io.FileIO:
+        file = open_file(path)
+        other._leftovers = True
+        other.tick(0.0)
+        settle(other)
+        return file
+
+    recorder = Recorder(tmp_path, HEADER, opener=opener)
+    recorder.write(rows(0, 10), topology())
+    recorder.tick(0.0)
+    assert read_recording(tmp_path).num_rows == 10
+
+
 class FullDisk:
     """A disk that can be full: files opened on it then take only a few bytes more."""
 
