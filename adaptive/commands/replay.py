@@ -29,7 +29,7 @@ def replay(
         list[str] | None, typer.Option(help="Another target that is meant.", metavar="HOST[:PORT]")
     ] = None,
     speed: Annotated[str, typer.Option(help="Of the recorded moments.", metavar="PERCENT")] = "100%",
-    rate: Annotated[float, typer.Option(min=0.0, help="Mean requests a second, instead of a speed.")] = 0.0,
+    rate: Annotated[float, typer.Option(min=0.0, max=1e6, help="Mean requests a second, instead of a speed.")] = 0.0,
     loop: Annotated[int, typer.Option(min=1, max=1000, help="So many times.")] = 1,
     max_wait: Annotated[str, typer.Option(help="No longer pause than this, such as 2s.", metavar="DURATION")] = "",
     method: Annotated[str, typer.Option(help="Only these: GET,POST, or repeatable, other.", metavar="A,B,...")] = "",
