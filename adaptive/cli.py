@@ -6,6 +6,7 @@ Nothing heavy is imported before the command that needs it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -70,6 +71,7 @@ def main() -> NoReturn:
     """The script `adaptive`: what goes wrong is a line on stderr, not a traceback."""
     from adaptive.config.errors import ConfigErrors
 
+    signal.signal(signal.SIGTERM, _terminated)  # `serve`, which drains, has its own
     try:
         app()
     except (Failure, ConfigErrors) as error:
@@ -86,6 +88,11 @@ def main() -> NoReturn:
             raise
         _die(f"{type(error).__name__}: {error} (set ADAPTIVE_TRACEBACK=1 to see where)")
     sys.exit(0)
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does: with what it began taken back, and its processes ended."""
+    sys.exit(128 + number)
 
 
 def _die(message: str) -> NoReturn:

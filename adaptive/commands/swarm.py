@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,16 +30,17 @@ def swarm(
     Each world's seed is printed before the world runs; a failure is printed with the command that makes it again.
     """
     from replay.scenario import ScenarioError
+    from replay.sweep.spread import SpreadError, spread
 
+    failed = 0
     try:
         worlds = _worlds(seeds, seed, file, policy)
-    except (ScenarioError, OSError) as error:
+        for found in spread(_examine, worlds, jobs):
+            if found.violations:
+                failed += 1
+                _tell(found, policy, save, shrink, str(file) if file else "")
+    except (ScenarioError, SpreadError) as error:
         raise Failure(str(error)) from None
-    failed = 0
-    for found in _examined(worlds, jobs):
-        if found.violations:
-            failed += 1
-            _tell(found, policy, save, shrink, str(file) if file else "")
     typer.echo(f"{len(worlds) - failed} of {len(worlds)} worlds kept every promise")
     if failed:
         raise typer.Exit(1)
@@ -64,15 +65,6 @@ def _worlds(seeds: str, seed: int | None, file: Path | None, policy: str) -> lis
     if not (colon and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
         raise typer.BadParameter(f"{seeds!r} is not A:B with A below B", param_hint="--seeds")
     return [draw(s, policy) for s in range(int(first), int(last))]
-
-
-def _examined(worlds: list[World], jobs: int) -> Any:
-    """Findings in the order of the worlds."""
-    if jobs == 1 or len(worlds) == 1:
-        return map(_examine, worlds)
-    from joblib import Parallel, delayed
-
-    return Parallel(n_jobs=jobs, return_as="generator")(delayed(_examine)(world) for world in worlds)
 
 
 def _examine(world: World) -> Finding:

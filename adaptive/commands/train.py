@@ -74,11 +74,14 @@ def train(
 
 
 def opened(directory: Path | None) -> Store:
-    """The store that is meant."""
+    """The store that is meant. Raises Failure where it cannot be one."""
     from adaptive.app import state_directory
     from models.store import Store
 
-    return Store(directory if directory is not None else state_directory() / "models")
+    place = directory if directory is not None else state_directory() / "models"
+    if place.exists() and not place.is_dir():
+        raise Failure(f"{place}: a model store is a directory, and this is none")
+    return Store(place)
 
 
 def finish(store: Store, made: str, name: Literal["none", "challenger", "champion"]) -> None:

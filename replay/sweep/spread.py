@@ -34,6 +34,7 @@ def spread(
         yield from map(what, work)
         return
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
     with _cluster(backend, address, jobs) as processes:
         whole = backend != "ray"
@@ -44,6 +45,10 @@ def spread(
                 yield from parallel(delayed(what)(one) for one in work[begin : begin + size])
         except (OSError, RuntimeError) as error:  # a worker that was killed, a scheduler that has gone
             raise SpreadError(f"{backend}: {_said(error)}") from None
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+            if backend == "loky":  # or its processes would wait for more work after us
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            raise
 
 
 def _cluster(backend: Backend, address: str, jobs: int) -> AbstractContextManager[int]:

@@ -99,6 +99,12 @@ def test_a_scenario_or_a_shape_that_is_no_such_file_is_told_so(monkeypatch, caps
         assert why in capsys.readouterr().err
 
 
+def test_a_file_is_no_model_store(monkeypatch, capsys, good: str) -> None:
+    for command in (["list"], ["show", "champion"], ["promote", "x"], ["rollback"]):
+        assert run(monkeypatch, "models", *command, "--store", good) == 1
+        assert capsys.readouterr().err == f"{good}: a model store is a directory, and this is none\n"
+
+
 def test_wrong_usage_is_two(monkeypatch, capsys) -> None:
     assert run(monkeypatch, "check") == 2
     assert run(monkeypatch, "explode") == 2

@@ -6,9 +6,12 @@ import csv
 import io
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
 import types
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -115,6 +118,29 @@ def test_two_processes_give_the_same_rows_as_one() -> None:
     alone = list(spread(measure, cells("gates", "adaptive"), jobs=1))
     assert list(spread(measure, cells("gates", "adaptive"), jobs=2)) == alone
     assert not any(row["error"] for row in alone)
+
+
+@pytest.mark.parametrize(("number", "kill"), [(signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)])
+def test_what_is_ended_leaves_no_process_behind(number: int, kill: Callable[[int, int], None]) -> None:
+    """Three seconds each: processes start. Ctrl-C reaches the whole group, SIGTERM the command alone."""
+    code = (
+        "import time\nfrom adaptive import cli\nfrom replay.sweep.spread import spread\n"
+        "def app():\n    for _ in spread(time.sleep, [0.0, *[60.0] * 8], jobs=2):\n        print('begun', flush=True)\n"
+        "cli.app = app\ncli.main()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        kill(process.pid, number)
+        assert process.wait(30) == 128 + number
+    deadline = time.monotonic() + 20.0
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
 
 
 def test_a_dask_cluster_of_two_processes_gives_the_same_rows_bit_for_bit() -> None:
