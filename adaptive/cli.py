@@ -5,6 +5,7 @@ Nothing heavy is imported before the command that needs it.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -36,6 +37,9 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="The configuration's own form.", no_args_is_help=True)
 config_app.command("schema")(gateway.schema)
+
+# What a disk says, which every file's own error names; without a name it is of what goes to standard output.
+_OF_WRITING = frozenset({errno.EFBIG, errno.EIO, errno.ENOSPC})
 
 # The three things that people do with Adaptive, each with its commands in the order in which they are met.
 GATEWAY, REPLAY, LEARNING, ITSELF = "Smart gateway", "Replay and evaluation", "Models", "Adaptive itself"
@@ -72,6 +76,8 @@ def main() -> NoReturn:
     from adaptive.config.errors import ConfigErrors
 
     signal.signal(signal.SIGTERM, _terminated)  # `serve`, which drains, has its own
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by who called us: what is written is lost
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         app()
     except (Failure, ConfigErrors) as error:
@@ -82,7 +88,8 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
         sys.exit(1)
     except OSError as error:
-        _die(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        where = error.filename or ("standard output" if error.errno in _OF_WRITING else "")
+        _die(f"{where}: {error.strerror}" if where else str(error))
     except Exception as error:
         if os.environ.get("ADAPTIVE_TRACEBACK"):
             raise

@@ -28,11 +28,19 @@ def bootstrap(
     key: Annotated[str, typer.Option(help="On Envoy's machine: that certificate's key.")] = "",
 ) -> None:
     """Print the bootstrap of an Envoy that finds us at envoy.service: `envoy --config-path` takes it."""
+    from adaptive.config.address import read_address
     from adaptive.config.load import load
     from adaptive.envoy.bootstrap import Node
     from adaptive.envoy.bootstrap import bootstrap as made
     from adaptive.envoy.translate.unsaid import unsaid
 
+    if not node.strip():
+        raise typer.BadParameter("an Envoy without a name cannot be told from another", param_hint="--node")
+    if admin:
+        try:
+            read_address(admin)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--admin") from None
     loaded = load(config, files=True, plane=unsaid)
     allowed = loaded.envoy.nodes
     if allowed and node not in allowed:

@@ -110,6 +110,7 @@ def _run(
     cells: list[Cell], spreading: Any, out: str, file: Path | None, resume: bool, minutes: float
 ) -> list[dict[str, Any]]:
     """The rows of these cells: those that the file has, and those that are made now, written as they come."""
+    from replay.report.write import naming
     from replay.sweep import rows as tables
 
     wanted = {cell.key() for cell in cells}
@@ -121,7 +122,7 @@ def _run(
     _as_before(cells, done, spreading, file)
     todo = tables.left(cells, done)
     made: list[dict[str, Any]] = []
-    with ExitStack() as stack:
+    with naming(file), ExitStack() as stack:
         to = stack.enter_context(_table(file, done)) if file is not None else sys.stdout
         if file is None and out == "csv":
             tables.begin(to)

@@ -20,6 +20,7 @@ from replay.importers.har import Har
 from replay.importers.nginx import Nginx
 from replay.importers.rates import Counts, NginxPlus, Prometheus
 from replay.importers.table import Table
+from replay.report.write import naming
 from replay.trace import Trace, write
 
 FORMATS: Mapping[str, type[Importer]] = {
@@ -127,11 +128,13 @@ class _Aside:
         if self._file is None:
             self._file = self.path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
         self.count += 1
-        self._file.write(raw if raw.endswith("\n") else raw + "\n")
+        with naming(self.path):
+            self._file.write(raw if raw.endswith("\n") else raw + "\n")
 
     def close(self) -> Path | None:
         if self._file is None:
             self.path.unlink(missing_ok=True)
             return None
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
         return self.path

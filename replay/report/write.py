@@ -54,10 +54,18 @@ def whole(file: Path) -> Iterator[Path]:
     """A path beside `file`: what is written there takes its place if the block ends well. Raises OSError likewise."""
     new = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
     try:
-        yield new
-        new.replace(file)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from None
+        with naming(file):
+            yield new
+            new.replace(file)
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(file: Path | None) -> Iterator[None]:
+    """What the disk says in the block gets the name of a file, where there is one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(file) if file else None) from None

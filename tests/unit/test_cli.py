@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from adaptive import cli
 from adaptive.version import __version__
+from replay.report.document import document
 
 TEXT = """
 listen: 127.0.0.1:8080
@@ -103,6 +106,43 @@ def test_a_file_is_no_model_store(monkeypatch, capsys, good: str) -> None:
     for command in (["list"], ["show", "champion"], ["promote", "x"], ["rollback"]):
         assert run(monkeypatch, "models", *command, "--store", good) == 1
         assert capsys.readouterr().err == f"{good}: a model store is a directory, and this is none\n"
+
+
+def limited(bytes_: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command where no file may be larger: as on a full disk."""
+    code = (
+        f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({bytes_}, {bytes_})); from adaptive import cli; cli.main()"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_full_disk_is_told_with_the_file_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    """Two processes of some 0.5 s: the limit is the process's own."""
+    log, out = tmp_path / "access.log", tmp_path / "out.parquet"
+    log.write_text("no line of a log\n" * 10_000)
+    ended = limited(4096, "import", "nginx", log, "-o", out)
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, f"{out}.rejected: File too large")
+    log.write_text("".join(f"2026-11-26 11:{n:02}:00,10\n" for n in range(60)))
+    ended = limited(4096, "import", "counts", log, "-o", out)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(f"{out}: cannot be written: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["access.log"]
+
+
+def test_standard_output_may_be_full_or_closed(tmp_path: Path) -> None:
+    """Two processes of some 0.3 s."""
+    (tmp_path / "report.json").write_text(json.dumps(document("simulate", "nothing", "")))
+    for redirection, said in (("> /dev/full", "standard output: No space left on device\n"), (">&-", "")):
+        command = f"{sys.executable} -m adaptive.cli report {tmp_path / 'report.json'} {redirection}"
+        ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert (ended.stderr, ended.returncode) == (said, 1 if said else 0)
+
+
+def test_an_envoy_elsewhere_has_a_name_and_an_address(monkeypatch, capsys, good: str) -> None:
+    for option, value, why in (("--node", " ", "without a name"), ("--admin", "foo", "'foo' has no port")):
+        assert run(monkeypatch, "envoy", "bootstrap", "-c", good, "--node", "n1", option, value) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_wrong_usage_is_two(monkeypatch, capsys) -> None:
