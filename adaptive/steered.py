@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,34 +12,42 @@ from adaptive import clock
 from adaptive.config.model import Config
 from adaptive.envoy import binary, messages
 from adaptive.envoy.bootstrap import Node, bootstrap, command
+from adaptive.envoy.pipe import Pipe
 from adaptive.envoy.process import Envoy, Place, Taken
 from adaptive.gateway.boot import Logging
 from adaptive.gateway.fleet import Launch
 from adaptive.gateway.process import python
 
+log = logging.getLogger(__name__)
+
 # What runs a supervisor, from the composition root.
 Serve = Callable[[Path, Config, Logging, "Launch | None", "Steered | None"], Coroutine[Any, Any, int]]
 START = 30.0  # seconds until Envoy must serve
+LOOK = 0.25  # seconds between two looks at the pipe
 STALE = 3.0  # seconds after which what the station told is no longer news
 NAME = "local"  # the node that is started here
 
 
 class Steered:
-    """What carries the requests: `envoy`, which is started here, or None where Envoys elsewhere come to us."""
+    """What carries the requests: `envoy`, which is started here and tells through a pipe; None: Envoys elsewhere do."""
 
     role = "station"
 
-    def __init__(self, envoy: Envoy | None) -> None:
+    def __init__(self, envoy: Envoy | None = None, pipe: Pipe | None = None) -> None:
         self.envoy = envoy
+        self.pipe = pipe
         self.told: dict[str, Any] = {}
         self.told_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
-    async def start(self) -> str:
+    async def start(self, lose: Callable[[int], None]) -> str:
         """Start Envoy, and wait until it serves; why it cannot, or nothing."""
         if self.envoy is None:
             return ""
         self._task = asyncio.get_running_loop().create_task(self.envoy.keep())
+        if self.pipe is not None:
+            self._looking = asyncio.get_running_loop().create_task(_relieve(self.pipe, lose))
         deadline = clock.monotonic() + START
         while clock.monotonic() < deadline:
             if reason := "; ".join(self.refusals()):
@@ -105,6 +114,17 @@ class Steered:
         if self.envoy is not None and self._task is not None:
             await self.envoy.stop()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+
+
+async def _relieve(pipe: Pipe, lose: Callable[[int], None]) -> None:
+    """See to it that Envoy keeps little of what nobody reads."""
+    while True:
+        await asyncio.sleep(LOOK)
+        if lost := pipe.relieve(clock.monotonic()):
+            log.warning("the station does not keep up: %d outcomes were lost", lost)
+            lose(lost)
 
 
 def prepared(config: Config, place: Place, level: str) -> Envoy:
@@ -137,22 +157,23 @@ def serve_envoy(path: Path, config: Config, logging_: Logging, data_plane: str, 
     if data_plane == "xds":
         if config.envoy.service is None:
             raise Unable(f"{path}: envoy.service: Envoys elsewhere need an address at which they find us")
-        return asyncio.run(serve(path, config, logging_, _launch(logging_, "", ""), Steered(None)))
+        return asyncio.run(serve(path, config, logging_, _launch(logging_, "", ""), Steered()))
     try:
         place = Place(path)
-        place.lay()
+        pipe = Pipe(place.pipe)
     except (Taken, OSError) as error:
         raise Unable(str(error)) from None
 
     async def run() -> int:
         launch = _launch(logging_, place.service, place.pipe)
-        return await serve(path, config, logging_, launch, Steered(prepared(config, place, "warning")))
+        return await serve(path, config, logging_, launch, Steered(prepared(config, place, "warning"), pipe))
 
     try:
         return asyncio.run(run())
     except messages.Missing as error:
         raise Unable(str(error)) from None
     finally:
+        pipe.close()
         place.close()
 
 

@@ -37,7 +37,7 @@ class EnvoyConfig(Part):
     push_interval: PositiveDuration = 0.25
     flush_interval: PositiveDuration = 0.05  # how long Envoy gathers entries of its access log before it sends them
     # Entries that an Envoy elsewhere keeps for us while we are away; what does not fit is lost. One that is started
-    # here tells through a pipe, and keeps what it has to tell for as long as the supervisor lives.
+    # here tells through a pipe, of which adaptive.envoy.pipe says how much it holds and for how long.
     buffer_bytes: Annotated[int, Field(strict=True, ge=16384, le=64 << 20)] = 1 << 20
 
     @field_validator("nodes", mode="before")

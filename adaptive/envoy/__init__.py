@@ -9,7 +9,10 @@ steering      from Snapshots to pushes: which clusters, and when; pure
 patience      how long a slow attempt is waited for before it gets a second one beside it; pure
 entry         what is told of an attempt, whichever way it comes; lines are one way, messages the other; pure
 attempts      from entries of the access log to Outcomes; pure
+plain         the same for many at once, of which there is nothing more to tell; pure
+seen          the requests of which attempts were told; pure
 unanswered    attempts of which only the others of their request tell what became; pure
 server        the gRPC service around all of these
+pipe          what an Envoy that is started here writes its lines into, and what becomes of those that nobody reads
 process       the Envoy that is started here; binary finds its program
 """

@@ -8,13 +8,14 @@ Entries of attempts still under way come every `logs.UNDER_WAY` and say who is w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import NamedTuple
 
 from adaptive import announcement
 from adaptive.config.model import ClusterConfig, Config
 from adaptive.config.topology import slot_key
 from adaptive.envoy.entry import Entry
+from adaptive.envoy.seen import Begun, Seen
 from adaptive.envoy.steering import Steering
 from adaptive.envoy.translate.logs import UNDER_WAY
 from adaptive.envoy.translate.routes import REPEATABLE
@@ -22,18 +23,17 @@ from adaptive.envoy.unanswered import Told, Unanswered, hedge
 from adaptive.telemetry.load_report import load_report
 from adaptive.types import Cause, Mark
 
-# Requests that are remembered, in two generations: ten seconds of 6,000 a second, longer than most time-outs.
-REMEMBERED = 60_000
 # Seconds over which the attempts at once are averaged; the time of one horizon of the model.
 BUSY = 1.0
 # Seconds after which an attempt under way that is told of no more is taken to have ended untold.
 FORGOTTEN = 4 * UNDER_WAY
 # A request whose time has passed but for this share of it has run into its route's time-out.
 NEARLY = 0.97
-_AGAIN = frozenset(REPEATABLE)
+AGAIN = frozenset(REPEATABLE)  # methods
 _NAN = math.nan
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
-_SWITCHING = 101
+MASK = 0xFFFF_FFFF_FFFF_FFFF
+SWITCHING = 101
+NO_ROUTE = 0xFFFF  # a route that is in the configuration no more
 # Plain numbers: an operation on an enumeration costs as much as reading three fields of an entry.
 _RESPONSE, _UPGRADED, _RESET_BODY = int(Cause.RESPONSE), int(Cause.UPGRADED), int(Cause.RESET_BODY)
 _FINAL, _REPEATABLE, _CENSORED, _HEDGE = map(int, (Mark.FINAL, Mark.REPEATABLE, Mark.CENSORED, Mark.HEDGE))
@@ -51,6 +51,16 @@ class Endpoint:
         self.name = name  # the cluster's
         self.at_once = 0.0  # attempts at once, on average
         self.told_at = 0.0  # when that was
+
+    def busy(self, now: float) -> float:
+        """Attempts at once, on average over the last `BUSY` seconds."""
+        return self.at_once * math.exp((self.told_at - now) / BUSY) if self.told_at else 0.0
+
+    def spent(self, seconds: float, now: float) -> float:
+        """Attempts that took so long together have ended; how busy it was before."""
+        busy = self.busy(now)
+        self.at_once, self.told_at = busy + seconds / BUSY, now
+        return busy
 
 
 class Route(NamedTuple):
@@ -70,25 +80,28 @@ class Attempts:
         self.put = put
         self.announced: Callable[[int, announcement.Announcement], None] = lambda slot, said: None
         self.offset = offset  # wall clock less monotonic, seconds
-        self.seen = 0
+        self.count = 0  # attempts that were told of
         self.twice = 0
         self.unknown: dict[str, int] = {}  # entries of clusters or endpoints that we do not have, by name
         self.early = 0  # entries from a clock that is ahead of ours
-        self.open: dict[tuple[str, float], tuple[int, float]] = {}  # under way: (slot, when last told)
+        # Those under way, by request and by when they were sent: (slot, when last told).
+        self.open: dict[str, dict[float, tuple[int, float]]] = {}
         self.unanswered = Unanswered()
-        self._endpoints: dict[str, Endpoint] = {}
+        self.seen = Seen()
+        self.endpoints: list[Endpoint] = []
+        self.numbers: dict[str, int] = {}  # an endpoint's place among them, by its stable name
+        self.steering: Steering
         self._routes: dict[str, Route] = {}
-        self._picked: Callable[[str, int, float], tuple[int, float]] = lambda name, slot, sent_at: (0, 1.0)
-        self._young: dict[str, list[float]] = {}  # request → when its attempts began
-        self._old: dict[str, list[float]] = {}
 
     def configure(self, config: Config, slots: Mapping[str, int], steering: Steering) -> None:
         """Another configuration is in force. Endpoints that left are unknown from now on."""
-        self._endpoints = {
-            key: Endpoint(slots[key], index, name)
+        named = {
+            slot_key(name, endpoint.address): (index, name)
             for index, (name, own) in enumerate(config.clusters.items())
-            for key in (slot_key(name, endpoint.address) for endpoint in own.endpoints)
+            for endpoint in own.endpoints
         }
+        self.endpoints = [Endpoint(slots[key], *cluster) for key, cluster in named.items()]
+        self.numbers = {key: number for number, key in enumerate(named)}
         self._routes = {
             rule.name: Route(
                 index,
@@ -100,29 +113,27 @@ class Attempts:
             )
             for index, rule in enumerate(config.routes)
         }
-        self._picked = steering.picked
+        self.steering = steering
 
     def take(self, entry: Entry, worker: int, now: float) -> None:
         """One entry, which came at `now`."""
-        endpoint = self._endpoints.get(entry.endpoint)
-        if endpoint is None:
+        number = self.numbers.get(entry.endpoint)
+        if number is None:
             self._strange(entry.endpoint or entry.cluster)
             return
+        endpoint = self.endpoints[number]
         sent_at = entry.began - self.offset
         key = entry.request
         if entry.under_way:
-            self.open[key, sent_at] = (endpoint.slot, now)
+            self.open.setdefault(key, {})[sent_at] = (endpoint.slot, now)
             return
         if self.open:
-            self.open.pop((key, sent_at), None)
-        begun = self._young.get(key)
-        if begun is None:
-            begun = self._first(key)
-        if sent_at in begun:
+            self._ended(key, sent_at)
+        if sent_at in self.seen.begun(key):
             self.twice += 1
             return
-        begun.append(sent_at)
-        self.seen += 1
+        begun = self.seen.add(key, sent_at)
+        self.count += 1
         if not entry.status and self._may_be_beside_another(entry):
             self.unanswered.put(key, Told(entry, endpoint, worker, sent_at, sent_at + entry.lasted, now))
             return
@@ -143,10 +154,27 @@ class Attempts:
                 marks = (_HEDGE if hedge(one.sent_at, held) else 0) | (_FINAL if one.sent_at == last else 0)
                 self._row(one.entry, one.to, begun, one.sent_at, one.worker, now, marks, cause)
 
+    def route(self, name: str) -> int:
+        """A route's number in a row."""
+        found = self._routes.get(name)
+        return found.number if found is not None else NO_ROUTE
+
+    def met(self, requests: Set[str]) -> Set[str]:
+        """Those of these requests of which an attempt was told already, or is waited for."""
+        return self.seen.among(requests) | (self.open.keys() & requests) | (self.unanswered.held.keys() & requests)
+
+    def _ended(self, request: str, sent_at: float) -> None:
+        """An attempt is not under way any more."""
+        under_way = self.open.get(request)
+        if under_way is not None:
+            under_way.pop(sent_at, None)
+            if not under_way:
+                del self.open[request]
+
     def _may_be_beside_another(self, entry: Entry) -> bool:
         """Whether an attempt without an answer may have been dropped for another of its request."""
         route = self._routes.get(entry.route)
-        if route is None or not route.hedged or entry.method not in _AGAIN:
+        if route is None or not route.hedged or entry.method not in AGAIN:
             return False
         return entry.cause in (None, Cause.TIMEOUT_ATTEMPT)
 
@@ -161,7 +189,7 @@ class Attempts:
         self,
         entry: Entry,
         to: Endpoint,
-        begun: list[float],
+        begun: Begun,
         sent_at: float,
         worker: int,
         now: float,
@@ -175,14 +203,14 @@ class Attempts:
             self.early += 1
             sent_at = now - seconds
         after, status = entry.first, entry.status
-        again = entry.method in _AGAIN
+        again = entry.method in AGAIN
         route = self._routes.get(entry.route)
         if again:
             marks |= _REPEATABLE
         if ended is not None:
             cause = int(ended)
             marks |= _CENSORED
-        elif 0 < status < 500 and status != _SWITCHING and not entry.flagged:
+        elif 0 < status < 500 and status != SWITCHING and not entry.flagged:
             cause = _RESPONSE
             marks |= _FINAL
         else:
@@ -193,14 +221,13 @@ class Attempts:
             if _is_last(found, status, again, number, route):
                 marks |= _FINAL
         cpu, app = self._reported(to, entry) if entry.load or entry.said else (_NAN, _NAN)
-        busy = to.at_once * math.exp((to.told_at - now) / BUSY) if to.told_at else 0.0
-        to.at_once, to.told_at = busy + seconds / BUSY, now
-        version, propensity = self._picked(to.name, to.slot, sent_at)
+        busy = to.spent(seconds, now)
+        version, propensity = self.steering.picked(to.name, to.slot, sent_at)
         self.put(
             sent_at,
             sent_at + after if after else _NAN,
             sent_at + seconds,
-            hash(entry.request) & _MASK,
+            hash(entry.request) & MASK,
             entry.sent,
             entry.received,
             to.slot,
@@ -211,7 +238,7 @@ class Attempts:
             cpu,
             app,
             to.cluster,
-            route.number if route is not None else 0xFFFF,
+            route.number if route is not None else NO_ROUTE,
             status,
             number if number < 256 else 255,
             cause,
@@ -233,7 +260,7 @@ class Attempts:
                 return Cause.RESET_BODY
             if found in (Cause.CLIENT_GONE, Cause.TIMEOUT_ROUTE, Cause.CLIENT_ERROR):
                 return found
-            return Cause.UPGRADED if status == _SWITCHING else Cause.RESPONSE
+            return Cause.UPGRADED if status == SWITCHING else Cause.RESPONSE
         if found == Cause.CONNECT_FAILED:
             reason = entry.reason
             if "refused" in reason:
@@ -246,17 +273,9 @@ class Attempts:
                 return Cause.CLIENT_GONE if number == 1 else Cause.CANCELLED
         return found
 
-    def _begun(self, one: Told) -> list[float]:
+    def _begun(self, one: Told) -> Begun:
         """When the attempts of its request began."""
-        key = one.entry.request
-        return self._young.get(key) or self._old.get(key) or [one.sent_at]
-
-    def _first(self, key: str) -> list[float]:
-        """When the attempts of a request began that were told of so far, for the first of a while."""
-        if len(self._young) > REMEMBERED // 2:
-            self._old, self._young = self._young, {}
-        found = self._young[key] = self._old.pop(key, [])
-        return found
+        return self.seen.begun(one.entry.request) or (one.sent_at,)
 
     def _strange(self, name: str) -> None:
         if name in self.unknown or len(self.unknown) < 100:  # what strangers send must not fill the memory
@@ -264,19 +283,16 @@ class Attempts:
 
     def live(self, now: float) -> tuple[dict[int, int], dict[int, float]]:
         """(attempts in flight, when the oldest under way began), by slot, as far as entries tell."""
-        counts = {
-            one.slot: int(one.at_once * math.exp((one.told_at - now) / BUSY) + 0.5)
-            for one in self._endpoints.values()
-            if one.told_at
-        }
+        counts = {one.slot: int(one.busy(now) + 0.5) for one in self.endpoints if one.told_at}
         oldest: dict[int, float] = {}
         waiting: dict[int, int] = {}
-        for key, (slot, told_at) in list(self.open.items()):
-            if now - told_at > FORGOTTEN:
-                del self.open[key]
-                continue
-            oldest[slot] = min(oldest.get(slot, math.inf), key[1])
-            waiting[slot] = waiting.get(slot, 0) + 1
+        for request, under_way in list(self.open.items()):
+            for sent_at, (slot, told_at) in list(under_way.items()):
+                if now - told_at > FORGOTTEN:
+                    self._ended(request, sent_at)
+                    continue
+                oldest[slot] = min(oldest.get(slot, math.inf), sent_at)
+                waiting[slot] = waiting.get(slot, 0) + 1
         for slot, number in waiting.items():
             counts[slot] = max(counts.get(slot, 0), number)
         return counts, oldest

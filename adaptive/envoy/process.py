@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import signal
-import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,8 +31,6 @@ POLL = 0.02  # seconds between two looks at what has no other way to tell us
 ASK = 2.0  # seconds for an answer of Envoy's admin API
 # Seconds between SIGTERM and SIGKILL: what was in flight has been waited for by then.
 QUIT = 3.0
-# Bytes that the pipe takes: the most that a user may have by default, and 6,000 attempts.
-ROOM = 1 << 20
 LEVELS = {
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
@@ -65,7 +62,6 @@ class Place:
         name = hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
         self.folder = base / name
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        self._pipe = -1
         self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,12 +84,6 @@ class Place:
         """The pipe through which Envoy tells of attempts."""
         return str(self.folder / "attempts")
 
-    def lay(self) -> None:
-        """Make the pipe, and hold it: while nobody reads, as when its reader is started again, Envoy keeps what it has
-        to tell; when we are gone as well it drops it. Raises OSError.
-        """
-        self._pipe = open_pipe(self.pipe)
-
     def write(self, name: str, data: Any) -> Path:
         """Write JSON in one step."""
         path = self.folder / name
@@ -112,26 +102,6 @@ class Place:
     def close(self) -> None:
         """Let another have it."""
         os.close(self._lock)
-        if self._pipe >= 0:
-            os.close(self._pipe)
-
-
-def open_pipe(path: str) -> int:
-    """A descriptor of a named pipe, which is made where it is not there yet. Raises OSError.
-
-    Open for both ends: opening waits for nobody, and reading sees no end when an Envoy goes and another comes.
-    """
-    try:
-        os.mkfifo(path, 0o600)
-    except FileExistsError:
-        if not stat.S_ISFIFO(os.stat(path).st_mode):
-            raise
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, ROOM)
-    except OSError:  # beyond what this user may have: as much as it has by itself
-        pass
-    return fd
 
 
 class Envoy:

@@ -110,6 +110,10 @@ class Steering:
             share = cluster.shares[row - 1].get(slot, 0.0) if len(cluster.shares) > 1 else 0.0
         return cluster.versions[row], share or 1 / len(cluster.slots)
 
+    def since(self, name: str) -> float:
+        """When a cluster's endpoints were told of last."""
+        return self.clusters[name].at[-1]
+
     @staticmethod
     def _look(cluster: _Cluster, snapshot: Snapshot) -> _Looked:
         return cluster.pick(snapshot.weight), cluster.pick(snapshot.health), snapshot.clusters[cluster.index].panic

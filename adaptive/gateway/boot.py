@@ -37,11 +37,13 @@ class WorkerBoot:
     parent: int  # process id of the supervisor
     seed: int  # of this worker's picks; another for each worker, the same after a restart
     logging: Logging = Logging()
+    bell_fd: int = -1  # rung when there is a new Snapshot, for who cannot look whenever there is a request; -1: none
 
     @property
     def fds(self) -> tuple[int, ...]:
         """Every descriptor to be inherited."""
-        return (*(fd for fd, _ in self.listeners), self.board_fd, self.ring_fd, self.counters_fd, self.channel_fd)
+        own = (*(fd for fd, _ in self.listeners), self.board_fd, self.ring_fd, self.counters_fd, self.channel_fd)
+        return own if self.bell_fd < 0 else (*own, self.bell_fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,13 @@ class BrainBoot:
     parent: int
     seed: int
     logging: Logging = Logging()
+    bell_fd: int = -1  # to be rung after a new Snapshot; -1: nobody listens
 
     @property
     def fds(self) -> tuple[int, ...]:
         """Every descriptor to be inherited."""
-        return (self.board_fd, *self.ring_fds, self.channel_fd)
+        own = (self.board_fd, *self.ring_fds, self.channel_fd)
+        return own if self.bell_fd < 0 else (*own, self.bell_fd)
 
 
 def encode(boot: WorkerBoot | BrainBoot) -> str:

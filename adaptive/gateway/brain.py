@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import gc
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -219,6 +220,8 @@ class Brain:
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Publish):
             self.board.publish(command.snapshot)
+            if self.boot.bell_fd >= 0:
+                os.eventfd_write(self.boot.bell_fd, 1)
         elif isinstance(command, Moved):
             before, after = command.before.name, command.after.name
             log.warning(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 
@@ -11,8 +11,10 @@ class Elsewhere(Protocol):
 
     role: str  # of that child
 
-    async def start(self) -> str:
-        """Start it, when the child is ready; why it cannot serve, or nothing when it does."""
+    async def start(self, lose: Callable[[int], None]) -> str:
+        """Start it, when the child is ready; why it cannot serve, or nothing when it does. `lose` is to be told of
+        outcomes that are lost before the child has them.
+        """
 
     def readiness(self) -> list[tuple[str, str, str]]:
         """Its checks, as `Supervisor.readiness` has them."""

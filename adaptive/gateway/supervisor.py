@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -63,6 +64,8 @@ class Supervisor:
         self.addresses = self.listening.names() or [x.address for x in config.listen]
         self.board = Board.create(self.capacity.slots, self.capacity.clusters, self.workers)
         self.rings = [Ring.create() for _ in range(self.workers)]
+        # Workers look at the board with every request; who has none is told when to look.
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if elsewhere is not None else -1
         self.counters = Counters.create(self.workers, self.capacity.routes)
         self._metrics = Metrics(self.counters)
         self._metrics.configure([route.name for route in config.routes])
@@ -264,6 +267,8 @@ class Supervisor:
         self.counters.close()
         for ring in self.rings:
             ring.close()
+        if self.bell >= 0:
+            os.close(self.bell)
 
     def _reopen(self) -> None:
         self.fleet.tell_workers({"type": "reopen"})
@@ -298,7 +303,7 @@ class Supervisor:
             self._serving()
 
     async def _begin_elsewhere(self, elsewhere: Elsewhere) -> None:
-        reason = await elsewhere.start()
+        reason = await elsewhere.start(self.rings[0].lose)
         if self.state != "starting":
             return
         if reason:
@@ -352,6 +357,7 @@ class Supervisor:
             parent=parent,
             seed=self.config.model.seed * 1009 + index,  # a prime above the bound of workers: no two seeds meet
             logging=logging_,
+            bell_fd=self.bell,
         )
         return encode(boot), boot.fds
 
@@ -364,6 +370,7 @@ class Supervisor:
             parent=parent,
             seed=self.config.model.seed,
             logging=logging_,
+            bell_fd=self.bell,
         )
         return encode(boot), boot.fds
 

@@ -51,6 +51,14 @@ def copy(rows: Rows, start: int, count: int) -> Rows:
     return out.view(OUTCOME_DTYPE)
 
 
+def place(rows: Rows, start: int, new: Rows) -> None:
+    """Write rows of OUTCOME_DTYPE into a `table` from index `start` on, past its end from the beginning again."""
+    plain = np.ascontiguousarray(new).view(_BYTES)
+    first = min(len(plain), len(rows) - start)
+    rows[start : start + first] = plain[:first]
+    rows[: len(plain) - first] = plain[first:]
+
+
 def empty(count: int = 0) -> Rows:
     """Rows of zeros."""
     return np.zeros(count, OUTCOME_DTYPE)

@@ -43,7 +43,9 @@ class Ring:
         self._words = shared.buf[:HEADER_SIZE].cast("Q")
         self.capacity = self._words[_CAPACITY]
         self._table: np.ndarray[Any, Any] | None = None
-        self.put: Callable[..., bool] = self._writer()
+        self.put: Callable[..., bool]
+        self.put_all: Callable[[np.ndarray[Any, Any]], None]
+        self.put, self.put_all = self._writer()
 
     @classmethod
     def create(cls, capacity: int = CAPACITY) -> Ring:
@@ -67,10 +69,11 @@ class Ring:
             raise ValueError(f"descriptor {fd} holds no ring of rows of {ROW_SIZE} bytes")
         return cls(shared)
 
-    def _writer(self) -> Callable[..., bool]:
+    def _writer(self) -> tuple[Callable[..., bool], Callable[[np.ndarray[Any, Any]], None]]:
         """`put(*fields) -> bool`: append one row, in the order of OUTCOME_FIELDS; False when the ring is full.
+        `put_all(rows)`: append rows of OUTCOME_DTYPE; those that find no room are lost.
 
-        A closure: its names are cells, the cheapest that a call per attempt can read. The tail, which the other side
+        Closures: its names are cells, the cheapest that a call per attempt can read. The tail, which the other side
         writes, is read only when the room last seen is used up. A field out of its range raises struct.error, and
         nothing is written that a reader could see.
         """
@@ -93,7 +96,27 @@ class Ring:
             room -= 1
             return True
 
-        return put
+        def put_all(rows: np.ndarray[Any, Any]) -> None:
+            nonlocal head, room
+            room = max(0, capacity - (head - words[_TAIL]))
+            count = min(len(rows), room)
+            from adaptive.telemetry.columns import place  # a worker puts row by row, and needs no numpy
+
+            place(self._rows(), head & mask, rows[:count])
+            head += count
+            words[_HEAD] = head
+            room -= count
+            words[_LOST] += len(rows) - count
+
+        return put, put_all
+
+    def _rows(self) -> np.ndarray[Any, Any]:
+        """The rows where they lie, as `columns` reads and writes them."""
+        if self._table is None:
+            from adaptive.telemetry import columns
+
+            self._table = columns.table(self.shared.buf[HEADER_SIZE:], self.capacity)
+        return self._table
 
     def lose(self, count: int) -> None:
         """Count rows that were lost before they could be put."""
@@ -117,10 +140,8 @@ class Ring:
         """A copy of the oldest rows, at most `limit`, left in the ring: a structured array of OUTCOME_DTYPE."""
         from adaptive.telemetry import columns
 
-        if self._table is None:
-            self._table = columns.table(self.shared.buf[HEADER_SIZE:], self.capacity)
         count = len(self) if limit is None else min(limit, len(self))
-        return columns.copy(self._table, self._words[_TAIL] % self.capacity, count)
+        return columns.copy(self._rows(), self._words[_TAIL] % self.capacity, count)
 
     def release(self, count: int) -> None:
         """Give the room of the `count` oldest rows back to the writer."""
@@ -137,10 +158,10 @@ class Ring:
     def close(self) -> None:
         """Let go of the memory."""
         self._table = None
-        self.put = _closed
+        self.put = self.put_all = _closed
         self._words.release()
         self.shared.close()
 
 
-def _closed(*fields: float) -> bool:
+def _closed(*fields: Any) -> Any:
     raise ValueError("the ring is closed")

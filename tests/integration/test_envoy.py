@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -175,6 +176,30 @@ def test_a_brain_that_is_killed_for_half_a_minute_costs_no_request(gateway: Gate
     """Half a minute, in which it is killed as soon as it is back, again and again."""
     end = clock.monotonic() + 30.0
     assert killed_under_load(gateway, iter(lambda: "brain" if clock.monotonic() < end else "", "")) > 1000
+
+
+def test_what_a_station_that_hangs_does_not_read_is_bounded_and_counted(gateway: Gateway) -> None:
+    """Some seconds: more is told of than may wait in the pipe, and nobody reads it for longer than it may wait."""
+    station = until(lambda: child(gateway, "station"))
+
+    def told(name: str) -> int:
+        found = re.search(rf"^{name}(?:{{.*}})? (.*)$", gateway.ask_admin("/metrics")[1].decode(), re.MULTILINE)
+        return int(float(found[1])) if found else 0
+
+    lost, entries, sent = "adaptive_outcomes_lost_total", "adaptive_envoy_entries_total", 5000
+    _pause.wait(1.0)  # the station tells four times a second what it has counted
+    before = told(lost) + told(entries)
+    os.kill(station, signal.SIGSTOP)
+    try:
+        with gateway.client() as client:
+            for _ in range(sent):
+                assert client.ask("/", "any.test").status == 200
+        until(lambda: told(lost))
+    finally:
+        os.kill(station, signal.SIGCONT)
+    until(lambda: told(lost) + told(entries) == before + sent)
+    until(lambda: "were lost" not in report(gateway)["observer"]["blind"])
+    assert "the station does not keep up" in gateway.text()
 
 
 def test_a_killed_envoy_is_back_in_under_two_seconds(gateway: Gateway) -> None:

@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from adaptive.telemetry import columns
 from adaptive.telemetry.ring import Ring
 
 CAPACITY = 8
@@ -32,6 +33,16 @@ class RingAgainstADeque(RuleBasedStateMachine):
                 self.model.append(n)
             else:
                 self.lost += 1
+
+    @rule(count=st.integers(0, 2 * CAPACITY))
+    def put_many(self, count: int) -> None:
+        rows = columns.empty(count)
+        rows["request"] = range(self.next, self.next + count)
+        self.next += count
+        fits = min(count, CAPACITY - len(self.model))
+        self.model.extend(rows["request"][:fits].tolist())
+        self.lost += count - fits
+        self.writer.put_all(rows)
 
     @rule(limit=st.one_of(st.none(), st.integers(0, CAPACITY + 2)))
     def drain(self, limit: int | None) -> None:

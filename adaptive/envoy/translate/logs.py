@@ -20,27 +20,28 @@ LOAD, SAID = "endpoint-load-metrics", "endpoint-announcement"
 REPORTED = (LOAD, SAID)
 _GRPC = "envoy.extensions.access_loggers.grpc.v3"
 _FILE = "envoy.extensions.access_loggers.file.v3"
-# The fields of a line, in the order in which `adaptive.envoy.lines` reads them. Those that an endpoint can write come
-# last, so that a separator in one of them moves no other.
-FIELDS = (
-    f"%METADATA(UPSTREAM_HOST:{SERVICE}:{ENDPOINT})%",
-    "%START_TIME(%s.%6f)%",
+SEPARATOR, WITHIN = "\t", "\x1f"  # between fields, and within the last, where no header can hold one
+# The numbers of a line, all whole: microseconds since the epoch, until the response's first byte and until its last; ms
+# until its end; bytes of the request and of the response; ms until a connection.
+NUMBERS = (
+    "%START_TIME(%s%6f)%",
     "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%",
     "%COMMON_DURATION(DS_RX_BEG:US_RX_END:us)%",
     "%DURATION%",
-    "%REQ(:METHOD)%",
-    "%RESPONSE_CODE%",
-    "%RESPONSE_FLAGS%",
-    "%ROUTE_NAME%",
     "%BYTES_SENT%",
     "%BYTES_RECEIVED%",
     "%UPSTREAM_CONNECTION_POOL_READY_DURATION%",
-    "%ACCESS_LOG_TYPE%",
-    "%REQ(X-REQUEST-ID)%",
-    "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-    *(f"%RESP({name.upper()})%" for name in REPORTED),
 )
-SEPARATOR = "\t"
+# The fields of a line, in the order in which `adaptive.envoy.lines` reads them: what is read together is one. What
+# clients and endpoints can write comes last, so that a separator in it moves no other.
+FIELDS = (
+    f"%METADATA(UPSTREAM_HOST:{SERVICE}:{ENDPOINT})%",
+    "%REQ(:METHOD)% %RESPONSE_CODE% %RESPONSE_FLAGS% %ACCESS_LOG_TYPE% %ROUTE_NAME%",
+    " ".join(NUMBERS),
+    "%REQ(X-REQUEST-ID)%",
+    WITHIN.join(("%UPSTREAM_TRANSPORT_FAILURE_REASON%", *(f"%RESP({name.upper()})%" for name in REPORTED))),
+)
+NONE = "-"  # what Envoy writes for what there is not
 
 
 def attempts(config: Config, pipe: str) -> Json:
