@@ -19,6 +19,7 @@ from adaptive.envoy import messages  # noqa: E402
 from adaptive.envoy.bootstrap import DROPPED  # noqa: E402
 from adaptive.envoy.server import Service  # noqa: E402
 from adaptive.envoy.translate import resources as translate  # noqa: E402
+from adaptive.steered import Steered  # noqa: E402
 
 DISCOVERY = "envoy.service.discovery.v3"
 METRICS = "envoy.service.metrics.v3"
@@ -31,10 +32,16 @@ class Node:
         self.channel = channel
         self.name = name
 
-    def discover(self) -> Any:
-        request = messages.message(f"{DISCOVERY}.DeltaDiscoveryRequest")(type_url=messages.PREFIX + translate.CLUSTER)
-        request.node.id = self.name
-        return self._call(f"{DISCOVERY}.AggregatedDiscoveryService/DeltaAggregatedResources", [request], True)
+    def discover(self, refuse: str = "") -> Any:
+        """Ask for clusters; `refuse` what comes first, in these words."""
+        make = messages.message(f"{DISCOVERY}.DeltaDiscoveryRequest")
+        first = make(type_url=messages.PREFIX + translate.CLUSTER)
+        first.node.id = self.name
+        told = [first]
+        if refuse:
+            told.append(make(type_url=messages.PREFIX + translate.CLUSTER, response_nonce="1"))
+            told[-1].error_detail.message = refuse
+        return self._call(f"{DISCOVERY}.AggregatedDiscoveryService/DeltaAggregatedResources", told, True)
 
     def count(self, *dropped: int) -> Any:
         """Tell of its statistics, once for each number."""
@@ -71,9 +78,9 @@ async def node(tmp_path: Path, lost: list[int]) -> AsyncIterator[Callable[[str],
     channel = grpc.aio.insecure_channel(f"unix:{tmp_path}/x")
     made: list[Any] = []
 
-    def connected(name: str) -> Node:
+    def connected(name: str, refuse: str = "") -> Node:
         one = Node(channel, name)
-        made.append(one.discover())
+        made.append(one.discover(refuse))
         return one
 
     connected.service = service  # type: ignore[attr-defined]
@@ -104,6 +111,26 @@ async def test_an_envoy_that_was_started_again_counts_from_nothing(node: Any, lo
     await edge.count(5, 9)
     await edge.count(0, 3)
     assert lost == [5, 4, 3]
+
+
+async def test_an_envoy_that_lacks_a_field_says_so_and_the_others_go_on(node: Any) -> None:
+    """As an older one would: what it refuses is named where operators look, and it keeps what it has."""
+    node.service.put(translate.CLUSTER, {"all": {"name": "all"}})
+    lacks = 'Protobuf message (type envoy.config.cluster.v3.Cluster) has unknown fields: "budget_interval"'
+    node("edge-old", lacks)
+    node("edge-new")
+    async with asyncio.timeout(5.0):
+        while not node.service.nacks or len(node.service.connected) < 2:
+            await asyncio.sleep(0.005)
+    found = {one["node"]: one for one in node.service.nodes()}
+    assert found["edge-old"]["refused"] == {"Cluster": lacks}
+    assert found["edge-new"]["refused"] == {}
+    steered = Steered()
+    steered.heard({"type": "elsewhere", "nodes": node.service.nodes()})
+    (check,) = [one for one in steered.readiness() if one[0] == "xds"]
+    assert check[1] == "!"
+    assert "edge-old: Cluster" in check[2]
+    assert "budget_interval" in check[2]
 
 
 async def test_each_envoy_counts_for_itself(node: Any, lost: list[int]) -> None:
