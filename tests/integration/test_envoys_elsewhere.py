@@ -131,6 +131,7 @@ def test_what_an_envoy_elsewhere_drops_of_its_log_is_told_and_nobody_is_judged_b
     process = subprocess.Popen([*words, "--concurrency", "1"], stderr=subprocess.DEVNULL)
     try:
         until(lambda: [n for n in report(gateway)["data_plane"].get("nodes", []) if n["ready"]], 20)
+        until(lambda: report(gateway).get("source") == "brain", 30)
         station = child(gateway, "station")
         assert station is not None
         os.kill(station, signal.SIGSTOP)
