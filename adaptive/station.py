@@ -86,7 +86,7 @@ class Station:
         self.channel: Channel | None = None
         self.broken = 0  # lines that could not be read
         self._texts: dict[str, str] = {}
-        self._nodes: dict[str, int] = {}
+        self._nodes: dict[str, int] = {}  # an Envoy's number in a row, by its name
         self._decided: dict[str, tuple[str, float]] = {}  # cluster → (version of its endpoints, when decided)
         self._seen = -2  # version of the Snapshot looked at last
         self.patience = Patience()
@@ -173,6 +173,8 @@ class Station:
         }
         endpoints = {push.cluster: self._assignment(config, push) for push in pushes}
         self._texts, self.configuration, self.steering = texts, configuration, steering
+        if config.envoy.nodes:  # those that are named are numbered as recordings name them; others, as they come
+            self._nodes = {name: number for number, name in enumerate(config.envoy.nodes)}
         self.attempts.configure(config, configuration.slots, steering)
         self.plain.configure()
         self.service.take(translate.CLUSTER, made[translate.CLUSTER])

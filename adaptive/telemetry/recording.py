@@ -52,13 +52,15 @@ class RecordingError(Exception):
 class Header:
     """What one must know to use a recording. `wall_offset` is wall-clock time minus monotonic time, in seconds.
 
-    `source` is what recorded, `lacks` names the columns that it could not know, `partial` says which rows are missing.
+    `nodes` are the Envoys that the configuration names, by their number in the column of the worker; `source` is what
+    recorded, `lacks` names the columns that it could not know, `partial` says which rows are missing.
     """
 
     config_hash: str = ""
     seeds: Mapping[str, int] = field(default_factory=dict)
     wall_offset: float = 0.0
     workers: int = 1
+    nodes: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     endpoints: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # slot → (cluster, host:port)

@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from adaptive import clock
 from adaptive.envoy.process import Place
 from tests import envoys
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
-from tests.conformance.dataplane.origin import Origin
+from tests.conformance.dataplane.origin import Origin, Visit
+from tests.conformance.dataplane.wire import reply
 
 envoys.require()
 
@@ -230,6 +232,32 @@ def test_what_envoy_refuses_changes_nothing_and_is_told(gateway: Gateway, tmp_pa
     assert gateway.ask_admin("/-/reload", "POST")[0] == 200
     assert load.stop() == []
     until(lambda: report(gateway)["data_plane"]["nacks"])
+
+
+def test_a_request_under_way_ends_before_envoy_does(tmp_path: Path) -> None:
+    """Some seconds: a gateway starts, and is told to stop while an instance takes its time."""
+
+    def slow(visit: Visit) -> None:
+        while visit.next() is not None:
+            _pause.wait(1.0)
+            visit.send(reply())
+
+    origin = Origin().start(slow)
+    settings = config(
+        free_port(), free_port(), clusters={"all": {"endpoints": [origin.address]}}, routes=[{"cluster": "all"}]
+    )
+    gateway = Gateway(tmp_path, settings, data_plane="envoy")
+    (pid,) = gateway.workers()
+    with gateway.client() as client, ThreadPoolExecutor() as pool:
+        asked = pool.submit(client.ask, "/", "any.test")
+        until(lambda: origin.begun)
+        began = clock.monotonic()
+        gateway.process.terminate()
+        assert asked.result().status == 200
+        assert gateway.process.wait(20) == 0
+    assert clock.monotonic() - began < 5.0, "it waits for what is under way, and for no more"
+    assert not Path(f"/proc/{pid}").exists()
+    origin.stop()
 
 
 def test_another_gateway_with_the_same_file_is_refused(gateway: Gateway) -> None:

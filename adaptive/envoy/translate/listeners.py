@@ -7,6 +7,7 @@ may say is taken away before anything reads it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from adaptive.config.model import Certificate, Config, Listener
 from adaptive.envoy.translate import logs, routes
@@ -38,22 +39,33 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 
 
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What all listeners are made of."""
+
+    config: Config
+    texts: Texts
+    http_filters: list[Json]
+
+
 def listeners(config: Config, texts: Texts, pipe: str = "") -> dict[str, Json]:
     """Every Listener by name: one an address, and one more where it speaks HTTP/3 too. `pipe`: as `logs.attempts`."""
+    common = _Common(config, texts, _http_filters(config, logs.attempts(config, pipe)))
     made: dict[str, Json] = {}
     for index, own in enumerate(config.listen):
-        made[f"listen-{index}"] = _tcp(config, index, own, texts, pipe)
+        made[f"listen-{index}"] = _tcp(common, index, own)
         if own.http3:
-            made[f"listen-{index}-quic"] = _quic(config, index, own, texts, pipe)
+            made[f"listen-{index}-quic"] = _quic(common, index, own)
     return made
 
 
-def _tcp(config: Config, index: int, own: Listener, texts: Texts, pipe: str) -> Json:
+def _tcp(common: _Common, index: int, own: Listener) -> Json:
+    config = common.config
     made: Json = {
         "name": f"listen-{index}",
         "address": socket_address(own.host, own.port),
         "per_connection_buffer_limit_bytes": config.server.limits.buffer_bytes,
-        "filter_chains": _chains(config, index, own, texts, pipe),
+        "filter_chains": _chains(common, index, own),
     }
     if own.tls is not None:
         kind = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
@@ -62,21 +74,20 @@ def _tcp(config: Config, index: int, own: Listener, texts: Texts, pipe: str) -> 
     return made
 
 
-def _quic(config: Config, index: int, own: Listener, texts: Texts, pipe: str) -> Json:
+def _quic(common: _Common, index: int, own: Listener) -> Json:
     address = socket_address(own.host, own.port)
     address["socket_address"]["protocol"] = "UDP"
-    chains = _chains(config, index, own, texts, pipe, quic=True)
     return {
         "name": f"listen-{index}-quic",
         "address": address,
         "udp_listener_config": {"quic_options": {}, "downstream_socket_config": {"prefer_gro": True}},
-        "filter_chains": chains,
+        "filter_chains": _chains(common, index, own, quic=True),
     }
 
 
-def _chains(config: Config, index: int, own: Listener, texts: Texts, pipe: str, quic: bool = False) -> list[Json]:
+def _chains(common: _Common, index: int, own: Listener, quic: bool = False) -> list[Json]:
     """By certificate and by trust; Envoy takes the most specific: names first, then where the peer is."""
-    made = []
+    config, made = common.config, []
     certificates: list[Certificate | None] = list(own.tls.certificates) if own.tls is not None else [None]
     nameless = [held for held in certificates if held is not None and not held.names]
     # Who names no host that we know gets the default certificate: that without names, else the first.
@@ -96,10 +107,10 @@ def _chains(config: Config, index: int, own: Listener, texts: Texts, pipe: str, 
                 chain: Json = {
                     "name": f"{number}{'-named' if names else ''}{'-trusted' if trusted else ''}",
                     "filter_chain_match": match,
-                    "filters": _filters(config, index, own, pipe, trusted, quic),
+                    "filters": _filters(common, index, trusted, quic),
                 }
                 if held is not None:
-                    chain["transport_socket"] = _transport(own, held, texts, quic)
+                    chain["transport_socket"] = _transport(own, held, common.texts, quic)
                 made.append(chain)
     return made
 
@@ -118,20 +129,20 @@ def _transport(own: Listener, held: Certificate, texts: Texts, quic: bool) -> Js
     return extension("envoy.transport_sockets.tls", f"{_TLS}.DownstreamTlsContext", **context)
 
 
-def _filters(config: Config, index: int, own: Listener, pipe: str, trusted: bool, quic: bool) -> list[Json]:
+def _filters(common: _Common, index: int, trusted: bool, quic: bool) -> list[Json]:
+    config = common.config
     bound = extension(
         "envoy.filters.network.connection_limit",
         "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
         stat_prefix=f"listen-{index}",
         max_connections=config.server.limits.connections * config.workers,
     )
-    manager = extension(
-        "envoy.filters.network.http_connection_manager", _HCM, **_manager(config, own, pipe, trusted, quic)
-    )
+    manager = extension("envoy.filters.network.http_connection_manager", _HCM, **_manager(common, trusted, quic))
     return [manager] if quic else [bound, manager]
 
 
-def _manager(config: Config, own: Listener, pipe: str, trusted: bool, quic: bool) -> Json:
+def _manager(common: _Common, trusted: bool, quic: bool) -> Json:
+    config = common.config
     limits, timeouts = config.server.limits, config.server.timeouts
     removed = [*HOP, *(() if trusted else FORWARDED)]
     early = extension("early", _MUTATION, mutations=[{"remove": name} for name in removed])
@@ -139,7 +150,7 @@ def _manager(config: Config, own: Listener, pipe: str, trusted: bool, quic: bool
         "stat_prefix": "adaptive",
         "codec_type": "HTTP3" if quic else "AUTO",
         "rds": {"config_source": ads(), "route_config_name": routes.NAME},
-        "http_filters": _http_filters(config, pipe),
+        "http_filters": common.http_filters,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "server_header_transformation": "PASS_THROUGH",
         "use_remote_address": True,
@@ -176,13 +187,14 @@ def _manager(config: Config, own: Listener, pipe: str, trusted: bool, quic: bool
     return made
 
 
-def _http_filters(config: Config, pipe: str) -> list[Json]:
+def _http_filters(config: Config, attempts: Json) -> list[Json]:
+    """The filters of every request, of which the last is the router; `attempts` is its log."""
     made: list[Json] = []
     if config.server.limits.body_bytes:
         kind = "envoy.extensions.filters.http.buffer.v3.Buffer"
         made.append(extension("envoy.filters.http.buffer", kind, max_request_bytes=config.server.limits.body_bytes))
-    router = logs.attempts(config, pipe) | {"suppress_envoy_headers": True}
-    return [*made, extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", **router)]
+    router = "envoy.extensions.filters.http.router.v3.Router"
+    return [*made, extension("envoy.filters.http.router", router, suppress_envoy_headers=True, **attempts)]
 
 
 def _answers() -> Json:
