@@ -91,6 +91,7 @@ def test_the_header_tells_where_the_rows_come_from(tmp_path: Path) -> None:
         "seeds": {"picks": 7},
         "wall_offset": 1.7e9,
         "workers": 2,
+        "nodes": [],
         "routes": ["front", "api"],
         "clusters": ["api"],
         "endpoints": {"0": ["api", "127.0.0.1:9000"], "1": ["api", "127.0.0.1:9001"], "2": ["api", "127.0.0.1:9002"]},
