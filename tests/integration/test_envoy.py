@@ -195,11 +195,12 @@ def test_what_a_station_that_hangs_does_not_read_is_bounded_and_counted(gateway:
     try:
         with gateway.client() as client:
             for _ in range(sent):
-                assert client.ask("/", "any.test").status == 200
+                assert client.ask("/", "any.test", method="POST").status == 200  # a GET might get a second attempt
         until(lambda: told(lost))
     finally:
         os.kill(station, signal.SIGCONT)
-    until(lambda: told(lost) + told(entries) == before + sent)
+    # One line an attempt, and on a busy machine a few more of attempts that took long enough to be told of under way.
+    until(lambda: 0 <= told(lost) + told(entries) - before - sent <= sent // 50)
     until(lambda: "were lost" not in report(gateway)["observer"]["blind"])
     assert "the station does not keep up" in gateway.text()
 
