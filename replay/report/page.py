@@ -21,7 +21,7 @@ MOVES = 60
 
 
 class Picture(NamedTuple):
-    """One picture with its words. `legend`: (class of its colour, name)."""
+    """One picture with its words. `legend`: (classes of its mark, name)."""
 
     title: str
     note: str
@@ -74,22 +74,22 @@ def _pictures(made: Document) -> Iterator[Picture]:
     groups = _groups(made)
     for number, (scenario, keys) in enumerate(groups.items()):
         ending = f" in {scenario}" if scenario else ""
-        colours = {key: index for index, key in enumerate(keys)}
-        legend = [(f"line{i % pictures.COLOURS}", _short(scenario, key)) for key, i in colours.items()]
+        lines = {key: index for index, key in enumerate(keys)}
+        legend = [(pictures.key(i), _short(scenario, key)) for key, i in lines.items()]
         curves = {key: series["latency"][key] for key in keys if key in series.get("latency", {})}
         if any(one["q"] for one in curves.values()):
-            svg = pictures.latency(f"latency{number}", curves, colours)
+            svg = pictures.latency(f"latency{number}", curves, lines)
             yield Picture(f"Latency{ending}", "by percentile; failed requests at the time-out", svg, legend)
         counts = {key: series["errors"][key] for key in keys if key in series.get("errors", {})}
         if any(sum(one["failed"]) for one in counts.values()):
-            svg = pictures.errors(f"errors{number}", counts, colours)
+            svg = pictures.errors(f"errors{number}", counts, lines)
             yield Picture(f"Errors over time{ending}", "by when the requests were due", svg, legend)
     left = PICTURES
     for number, key in enumerate(dict.fromkeys([*series.get("weights", {}), *series.get("states", {})])):
         shares, steps = series.get("weights", {}).get(key), series.get("states", {}).get(key)
         if shares and shares["share"] and left:
             left -= 1
-            legend = [(f"line{i}", name) for i, name in enumerate(pictures.movers(shares))]
+            legend = [(pictures.key(i), name) for i, name in enumerate(pictures.movers(shares))]
             note = "" if len(shares["share"]) <= pictures.LINES else "; the endpoints that changed the most in colours"
             title = f"{'Weights' if shares['of'] == 'weight' else 'Traffic'} over time: {key}"
             yield Picture(title, f"each endpoint's share{note}", pictures.weights(f"weights{number}", shares), legend)

@@ -23,6 +23,8 @@ from replay.report.document import Counts, Curve, Shares
 
 WIDTH, HEIGHT = 6.4, 3.3  # inches of 72 points: two stand side by side on a wide screen, one fills a telephone's
 COLOURS = 10  # of lines; the page defines as many, told apart also by those who see no red or no green
+# After the last colour they begin again in the next style, dashes of so many points and gaps; the legend has them too.
+STYLES: Sequence[Any] = ("solid", (0, (4.0, 1.5)), (0, (1.2, 1.2)))
 INK, FAINT, GRID = "#010203", "#010204", "#010205"
 STATES = {"HEALTHY": "#010206", "DEGRADED": "#010207", "CANARY": "#010208", "EJECTED": "#010209", "DRAINING": "#01020a"}
 LINES = 5  # endpoints that are drawn in colours, as many as an eye can follow; the others stay grey
@@ -52,9 +54,14 @@ _LOOK: dict[Any, Any] = {
 }
 
 
-def colour(index: int) -> str:
-    """The placeholder of a line's colour; the page calls it --line0 and so on, and begins again after the last."""
-    return f"#0a0b{index % COLOURS:02x}"
+def line(index: int) -> Mapping[str, Any]:
+    """How a line looks. Its colour is a placeholder, which the page calls --line0 and so on."""
+    return {"color": f"#0a0b{index % COLOURS:02x}", "linestyle": STYLES[index // COLOURS % len(STYLES)]}
+
+
+def key(index: int) -> str:
+    """The classes of the same line in a legend."""
+    return f"line{index % COLOURS} style{index // COLOURS % len(STYLES)}"
 
 
 @contextmanager
@@ -83,7 +90,7 @@ def _themed(text: str, name: str) -> str:
     )
 
 
-def latency(name: str, curves: Mapping[str, Curve], colours: Mapping[str, int]) -> str:
+def latency(name: str, curves: Mapping[str, Curve], lines: Mapping[str, int]) -> str:
     """Latency by percentile, both axes by logarithms: to the right the tail, one step a nine."""
     with _drawing(name) as (_, axes, made):
         deepest = 1.0
@@ -94,7 +101,7 @@ def latency(name: str, curves: Mapping[str, Curve], colours: Mapping[str, int]) 
                 continue
             x = 1.0 / (1.0 - q[good])
             deepest = max(deepest, float(x[-1]))
-            axes.plot(x, y[good], color=colour(colours[key]), drawstyle="steps-post")
+            axes.plot(x, y[good], drawstyle="steps-post", **line(lines[key]))
         axes.set_xscale("log")
         axes.set_yscale("log")
         ticks = [q for q in _QUANTILES if 1.0 / (1.0 - q) <= 1.2 * deepest]
@@ -111,15 +118,14 @@ def _tick(value: float) -> str:
     return f"{value:g} s" if value >= 1.0 else f"{1e3 * value:g} ms" if value >= 1e-3 else f"{1e6 * value:g} us"
 
 
-def errors(name: str, counts: Mapping[str, Counts], colours: Mapping[str, int]) -> str:
+def errors(name: str, counts: Mapping[str, Counts], lines: Mapping[str, int]) -> str:
     """Failed requests a second, by when they were due."""
     with _drawing(name) as (_, axes, made):
         for key, one in counts.items():
             t = np.array(one["t"], dtype=float)
             width = float(t[1] - t[0]) if len(t) > 1 else 1.0
-            axes.plot(
-                t, np.array(one["failed"]) / width, color=colour(colours[key]), drawstyle="steps-post", linewidth=1.4
-            )
+            failed = np.array(one["failed"]) / width
+            axes.plot(t, failed, drawstyle="steps-post", linewidth=1.4, **line(lines[key]))
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(left=0.0)
         axes.set_xlabel("seconds")
@@ -142,7 +148,7 @@ def weights(name: str, one: Shares) -> str:
                 axes.plot(one["t"], 100 * np.array(one["share"][key]), color=FAINT, linewidth=0.7, alpha=0.5)
         for index, key in enumerate(coloured):
             values = 100 * np.array(one["share"][key])
-            axes.plot(one["t"], values, color=colour(index), drawstyle="steps-post", linewidth=1.3)
+            axes.plot(one["t"], values, drawstyle="steps-post", linewidth=1.3, **line(index))
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(left=0.0)
         axes.set_xlabel("seconds")

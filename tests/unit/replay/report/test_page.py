@@ -110,6 +110,18 @@ def test_the_same_document_gives_the_same_bytes() -> None:
     assert render(one, "html") == render(one, "html")
 
 
+def test_no_two_of_many_policies_look_alike() -> None:
+    found = document("simulate", "many", "adaptive simulate many.json")
+    curve = series.curve(np.linspace(0.01, 0.2, 50))
+    found["series"] = {"latency": {f"policy{n}": curve for n in range(23)}}
+    page = render(found, "html")
+    marks = re.findall(r'<i class="(line\d+ style\d+)"', page)
+    assert len(marks) == len(set(marks)) == 23
+    drawn = re.findall(r'style="fill: none; (?:stroke-dasharray: ([\d.,]+); )?.*?stroke: var\(--line(\d+)\)', page)
+    assert len(drawn) == len(set(drawn)) == 23
+    assert {f".{name} " in page for mark in marks for name in mark.split() if name != "style0"} == {True}
+
+
 def test_ids_of_pictures_do_not_meet() -> None:
     page = page_of()
     ids = re.findall(r'\bid="([^"]+)"', page)
