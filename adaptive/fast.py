@@ -25,6 +25,10 @@ PATIENCE_PROBE, PATIENCE_PROBE_FLOOR = 3.0, 0.05
 # services loses little by asking it, and what it could serve is missing. Five answers that earn a return then take a
 # second or two.
 EXPLORE_FULL = 0.2
+# And each that had refused connections and answers again as fast as the others: it has been started anew. While several
+# are started in turn, those that wait for their return leave the rest with more, and more is lost where the next one
+# goes down: with 0.02 for each instead of 0.004 for all, nine such fleets lose a sixth less (simulated).
+EXPLORE_BACK = 0.02
 # A second copy goes out after this multiple of the cluster's p95, 4 % of what may be sent again. In simulation
 # that takes 6 % from the p99; 1.3 times it, 1 %.
 HEDGE, HEDGE_FLOOR = 1.0, 0.01
@@ -32,6 +36,12 @@ HEDGE_PROBE, HEDGE_PROBE_FLOOR = 2.0, 0.01  # and at a lane in doubt after this 
 # A priority has nobody free where each lane has this part of what fills it in flight: to wait there takes half a
 # service then, and the way to another zone seldom takes as much.
 SPILL = 0.5
+
+
+def _first(idle: list[Lane], explore: float) -> tuple[list[Lane], float]:
+    """Which of the idle lanes to explore, and with which probability in all: whoever is back comes first."""
+    back = [lane for lane in idle if lane.died and lane.streak and lane.slowness == 1.0]
+    return (back, max(explore, min(EXPLORE_FULL, EXPLORE_BACK * len(back)))) if back else (idle, explore)
 
 
 class FastLoop(Graded):
@@ -55,6 +65,7 @@ class FastLoop(Graded):
             idle = [x for x in self.probes if not x.in_flight and not x.others and self.reads[x.index] > best]
             if idle:
                 explore = self.explore if best < POINT else max(self.explore, EXPLORE_FULL)
+                idle, explore = _first(idle, explore)
                 u = self.random()
                 if u < explore:
                     self.explored = True
@@ -79,7 +90,7 @@ class FastLoop(Graded):
         explore, idle = 0.0, []
         if repeatable and self.probes:
             idle = self._idle_probes()
-            explore = self.explore if idle else 0.0
+            idle, explore = _first(idle, self.explore if idle else 0.0)
         u = self.random() if explore else 1.0
         if u < explore:
             self.explored = True
@@ -98,7 +109,7 @@ class FastLoop(Graded):
     def _pick_with_care(self, repeatable: bool, column: list[float], tried: Collection[int]) -> Lane | None:
         """The pick where priorities, or lanes already tried, must be minded."""
         idle = self._idle_probes() if repeatable and not tried and self.probes else []
-        explore = self.explore if idle else 0.0
+        idle, explore = _first(idle, self.explore if idle else 0.0)
         tiers = [[i for i in range(a, b) if self.ring[i].slot not in tried] for a, b in self.ranges]
         if not any(tiers):
             tiers = [list(range(a, b)) for a, b in self.ranges]

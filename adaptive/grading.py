@@ -61,6 +61,8 @@ COUNTED = 0.3
 FULL, NARROW = 3.0, 4.0  # a width below the second is taken for it: where little is sent at a time, no more is seen
 ALIKE = 0.7  # widths within this factor of the common one are taken for it: noise must not steer
 INFINITE = float("inf")
+# A failure without an answer within this part of a typical latency is a refused connection, and no time-out.
+DIED = 0.5
 # Gated lanes that are looked at for exploration in one round.
 PROBES = 16
 
@@ -152,6 +154,7 @@ class Graded(Lanes):
                 return
         elif verdict == FAILURE:
             waited = now - sent_at
+            lane.died = latency is None and waited < DIED * self.typical
             if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
                 self.latencies.add(waited, now)
             if latency is not None or waited > QUEUED * FULL * self.service * n / lane.full:

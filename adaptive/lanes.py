@@ -45,6 +45,7 @@ class Lane:
         "broad",
         "broke",
         "credit",
+        "died",
         "failures",
         "flat",
         "frontier",
@@ -89,6 +90,7 @@ class Lane:
         self.answered = NEVER  # when the last attempt came back well
         self.frontier = NEVER  # when the newest attempt that came back well had been sent: it was alive then
         self.broke = NEVER  # when a kept connection broke last with a request on it
+        self.died = False  # whether its last failure was no answer at all, at once: nobody listened
         self.streak = 0  # successes since the last failure
         self.failures = Decayed(FAILURE_HALF_LIFE)
         self.good = Decayed(FAILURE_HALF_LIFE)  # successes between the failures that still count

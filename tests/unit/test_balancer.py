@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from adaptive.balancer import Lane, make
-from adaptive.fast import FastLoop
+from adaptive.fast import EXPLORE_BACK, FastLoop
 from adaptive.grading import FULL, POINT
 from adaptive.lanes import TOGETHER, broken
 from adaptive.picks import WINDOW, LeastPeakEwma, chance, smallest
@@ -561,3 +561,22 @@ def test_one_kept_connection_that_breaks_says_nothing_and_two_together_keep_what
     fleet.balancer.closed(gone, keys.pop(), fleet.now, None, broken(gone, fleet.now))
     assert fleet.picked(True, tried=(0,)) == {2}
     assert broken(gone, fleet.now + TOGETHER + 0.1) == Verdict.IGNORE
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_an_endpoint_that_is_back_is_explored_more_than_one_that_goes_on_failing(refused: bool) -> None:
+    """Both are lowered and have answered last; one had refused connections, and one had answered with errors."""
+    fleet = Fleet(3)
+    fleet.warm()
+    lane = fleet.lanes[1]
+    fleet.balancer.apply(snapshot(3, fleet.now, health=[0, int(Health.DEGRADED), 0]))
+    fleet.grade()
+    for _ in range(3):
+        key = fleet.send(lane)
+        fleet.balancer.closed(lane, key, fleet.now, None if refused else 0.001, Verdict.FAILURE)
+    fleet.now += 1.0
+    fleet.answer(lane, 0.04)
+    fleet.grade()
+    share = sum(fleet.balancer.pick(fleet.now, True) is lane for _ in range(20_000)) / 20_000
+    expected = EXPLORE_BACK if refused else fleet.balancer.explore
+    assert abs(share - expected) < 4 * (expected / 20_000) ** 0.5
