@@ -26,8 +26,6 @@ EVERY = 0.5  # seconds between two looks
 SOON = 2.0  # seconds of the short horizon
 WAITING = 256  # looks that wait for the long horizon's answer: it is 64 of them
 
-HORIZONS = ("soon", "ahead")
-
 
 class Still(Steering):
     """Moves nobody."""

@@ -60,32 +60,30 @@ def measure(hours: float, rounds: int, scored: int, seed: int, jobs: int, say: S
     turn = kinds()
     acted: list[Episode] = []
     true: list[Episode] = []
-    pair: Pair | None = None
+    pairs: list[Pair] = []  # each round's
     for number in range(rounds):
         fleets = [(turn[i % len(turn)], FIRST + seed + number * each + i) for i in range(each)]
-        work = [Work(kind, at, acting, False, pair) for kind, at in fleets for acting in (True, False)]
+        latest = pairs[-1] if pairs else None
+        work = [Work(kind, at, acting, False, latest) for kind, at in fleets for acting in (True, False)]
         found = list(spread(one, work, jobs))
         acted += found[::2]
         true += found[1::2]
-        pair = teach(acted, seed)
+        pairs.append(teach(acted, seed))
         gone = sum(e.asked.at.size for e in true) - sum(e.asked.at.size for e in acted)
         moved = sum(len(e.moved) for e in found[::2])
         say(f"round {number + 1} of {rounds}: {each} fleets, {moved} moves; {gone} rows are not seen, all in all")
-    whole = [Work(k, SCORED + seed + i, False, True, None) for k in FORECASTABLE for i in range(scored)]
-    whole += [
-        Work(k, SCORED + seed + i, False, True, None) for k in (*ABRUPT, *CALM) for i in range(max(1, scored // 2))
-    ]
+    many = {**dict.fromkeys(FORECASTABLE, scored), **dict.fromkeys((*ABRUPT, *CALM), max(1, scored // 2))}
+    whole = [Work(kind, SCORED + seed + i, False, True, None) for kind, count in many.items() for i in range(count)]
     yield f"{rounds} rounds of {each} fleets: {rounds * each * SECONDS / 3600:.1f} hours of acting and retraining"
-    yield from verdict(list(spread(one, whole, jobs)), pair, teach(true, seed), seed)
+    yield from verdict(list(spread(one, whole, jobs)), pairs[-1], teach(true, seed), seed)
 
 
-def verdict(found: Sequence[Episode], acting: Pair | None, truth: Pair, seed: int) -> Iterator[str]:
+def verdict(found: Sequence[Episode], acting: Pair, truth: Pair, seed: int) -> Iterator[str]:
     """Average precisions of both on the same fleets, and the difference, drawn over whole fleets."""
     import numpy as np
 
     from replay.foretelling import DRAWS, Figure
 
-    assert acting is not None
     rng = np.random.default_rng([seed, 0xAC7])
     for horizon, name in (("ahead", "30 s"), ("soon", "2 s")):
         parts = [_scores(e, horizon, (acting, truth)) for e in found]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The model store: versions, champion and challenger.", no_args_is_help=True)
 Version = Annotated[str, typer.Argument(help="An id or its beginning, champion, challenger.", metavar="MODEL")]
+Shown = Annotated[str, typer.Argument(help="An id or its beginning, champion, challenger, default.", metavar="MODEL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT = "default"  # the model that ships with the program
 
@@ -52,7 +53,7 @@ def list_(store: StoreDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(model: Version, store: StoreDir = None, as_json: AsJson = False) -> None:
+def show(model: Shown, store: StoreDir = None, as_json: AsJson = False) -> None:
     """Show a version: its card, or with --json its manifest. Its hashes are checked."""
     found = _load(opened(store), model)
     if as_json:
@@ -143,11 +144,14 @@ def _text(lines: list[str]) -> str:
 
 
 def _load(store: Store, name: str) -> Saved:
-    """A version, or one in a directory that was named by its path. Raises Failure."""
+    """A version, one in a directory that was named by its path, or the shipped one. Raises Failure."""
     from models import saved
+    from models.default import SHIPPED
     from models.saved import StoreError
 
     try:
+        if name == DEFAULT:
+            return saved.read(next(folder for folder in SHIPPED.iterdir() if folder.is_dir()))
         if "/" in name and Path(name).is_dir():
             return saved.read(Path(name).resolve())
         return store.load(name)

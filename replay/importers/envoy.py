@@ -51,7 +51,6 @@ class Envoy(Importer):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._hidden = 0
         self.notes.append(
             "Envoy logs the last attempt of a request only: those before it, and their time, are not known"
         )

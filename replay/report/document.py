@@ -212,15 +212,26 @@ def within(text: str) -> str:
     return text[start + len(OPENS) : text.find(CLOSES, start)] if start >= 0 else text
 
 
+_WORDS = ("warnings", "facts")
 _TEXTS = ("kind", "title", "command", "adaptive", "partial")
 _LISTS = ("seeds", "warnings", "refused", "rows", "compared", "moves", "thresholds")
+_FIGURE = (int, float, type(None))
 _ITEMS: Mapping[str, Mapping[str, Any]] = {
-    "rows": {"scenario": str, "policy": str, "requests": int, "intervals": dict, "failed": (int, float)},
+    "rows": {
+        "scenario": str, "policy": str, "requests": int, "intervals": dict, "failed": (int, float),
+        "attempts_per_request": _FIGURE,
+    },
     "refused": {"policy": str, "reason": str},
-    "compared": {"policy": str, "to": str, "figure": str, "interval": list},
+    "compared": {
+        "scenario": str, "policy": str, "to": str, "figure": str, "interval": list, "difference": _FIGURE,
+        "better": (bool, type(None)),
+    },
     "moves": {"at": (int, float), "policy": str, "endpoint": str, "before": str, "after": str, "reason": str},
-    "thresholds": {"text": str, "policy": str, "figure": str, "ok": bool},
-}
+    "thresholds": {
+        "text": str, "scenario": str, "policy": str, "figure": str, "ok": bool, "value": _FIGURE, "interval": list,
+        "reason": str,
+    },
+}  # fmt: skip
 _SERIES = {"latency": ("q", "seconds"), "errors": ("t", "requests", "failed"), "weights": ("t", "share")}
 
 
@@ -236,28 +247,38 @@ def check(made: Any) -> Document:
         for key in keys:
             if not isinstance(made.get(key), kind):
                 raise DocumentError(f"{key}: {'is missing' if key not in made else f'must be {name}'}")
+    for key in _WORDS:
+        if not isinstance(each := made.get(key, []), list) or not all(isinstance(one, str) for one in each):
+            raise DocumentError(f"{key}: must be a list of texts")
     for key, wanted in _ITEMS.items():
         for number, item in enumerate(made[key]):
             for part, kind in wanted.items():
-                if not isinstance(item, dict) or not isinstance(item.get(part), kind):
+                if not isinstance(item, dict) or not isinstance(item.get(part, Ellipsis), kind):
                     raise DocumentError(f"{key}[{number}].{part}: is missing or of another kind")
+            if "interval" in wanted:
+                _check_span(item["interval"], f"{key}[{number}].interval")
     for number, each in enumerate(made["rows"]):
-        for name in (*FIGURES, *(f"intervals.{n}" for n in each["intervals"])):
-            _check_figure(each, name, f"rows[{number}].{name}")
+        for name in FIGURES:
+            if not _is_figure(each.get(name, "")):
+                raise DocumentError(f"rows[{number}].{name}: must be a number")
+        for name, span in each["intervals"].items():
+            _check_span(span, f"rows[{number}].intervals.{name}")
     for key, parts in _SERIES.items():
-        for name, one in made["series"].get(key, {}).items():
+        group = made["series"].get(key, {})
+        if not isinstance(group, dict):
+            raise DocumentError(f"series.{key}: must be an object")
+        for name, one in group.items():
             _check_series(one, parts, f"series.{key}.{name}")
     return made  # type: ignore[return-value]
 
 
-def _check_figure(each: dict[str, Any], name: str, path: str) -> None:
-    if name.startswith("intervals."):
-        span = each["intervals"][name.removeprefix("intervals.")]
-        values = span if isinstance(span, list) and len(span) == 2 else ["?"]
-    else:
-        values = [each.get(name)]
-    if not all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in values):
-        raise DocumentError(f"{path}: must be {'a pair of numbers' if '.intervals' in path else 'a number'}")
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, _FIGURE) and not isinstance(value, bool)
+
+
+def _check_span(span: Any, path: str) -> None:
+    if not isinstance(span, list) or len(span) != 2 or not all(map(_is_figure, span)):
+        raise DocumentError(f"{path}: must be a pair of numbers")
 
 
 def _check_series(one: Any, parts: Iterable[str], path: str) -> None:

@@ -145,6 +145,12 @@ def test_an_envoy_elsewhere_has_a_name_and_an_address(monkeypatch, capsys, good:
         assert why in capsys.readouterr().err
 
 
+def test_the_model_that_ships_can_be_shown(monkeypatch, capsys, tmp_path: Path) -> None:
+    assert run(monkeypatch, "models", "show", "default", "--json", "--store", str(tmp_path)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kind"] == "pair" and "bench teach" in told["command"]
+
+
 def test_wrong_usage_is_two(monkeypatch, capsys) -> None:
     assert run(monkeypatch, "check") == 2
     assert run(monkeypatch, "explode") == 2

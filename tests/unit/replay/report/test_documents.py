@@ -15,6 +15,10 @@ from replay.report import series, words
 from replay.report.document import Document, DocumentError, check, clean, document, read, row
 from replay.report.write import render, whole, write
 
+COMPARED = {
+    "scenario": "hang", "policy": "a", "to": "b", "figure": "p99", "difference": 0.1, "interval": [0, 1], "better": None
+}  # fmt: skip
+
 
 def made() -> Document:
     found = document("simulate", "hang: two policies", "adaptive simulate hang.json", seeds=(1, 2))
@@ -107,6 +111,16 @@ def test_a_full_disk_is_told_with_the_files_name_and_leaves_the_old_one(tmp_path
     [
         (lambda d: d.pop("title"), "title: is missing"),
         (lambda d: d.update(seeds=3), "seeds: must be a list"),
+        (lambda d: d["rows"][1].pop("p50"), r"rows\[1\].p50: must be a number"),
+        (lambda d: d["rows"][1].update(attempts_per_request="x"), r"rows\[1\].attempts_per_request: is missing or of"),
+        (lambda d: d["compared"].append({**COMPARED, "interval": []}), r"compared\[0\].interval: must be a pair"),
+        (
+            lambda d: d["compared"].append({**COMPARED, "difference": "x"}),
+            r"compared\[0\].difference: is missing or of",
+        ),
+        (lambda d: d["series"].update(errors=[]), "series.errors: must be an object"),
+        (lambda d: d.update(facts=3), "facts: must be a list of texts"),
+        (lambda d: d.update(warnings=[3]), "warnings: must be a list of texts"),
         (lambda d: d["rows"][1].update(p99="fast"), r"rows\[1\].p99: must be a number"),
         (lambda d: d["rows"][0]["intervals"].update(p50=[1]), r"rows\[0\].intervals.p50: must be a pair"),
         (lambda d: d["refused"].append({"policy": "x"}), r"refused\[1\].reason"),
