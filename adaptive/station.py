@@ -11,7 +11,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,17 @@ import uvloop
 from adaptive import clock
 from adaptive.announcement import LIFETIME, READY, Announcement
 from adaptive.config.model import Config
-from adaptive.envoy import entry as entries
-from adaptive.envoy import lines, messages
+from adaptive.envoy import messages
 from adaptive.envoy.attempts import Attempts
 from adaptive.envoy.lines import Lines
 from adaptive.envoy.patience import Patience
 from adaptive.envoy.pipe import open_pipe
-from adaptive.envoy.plain import Plain
+from adaptive.envoy.reader import Reader
 from adaptive.envoy.server import Connected, Service
 from adaptive.envoy.steering import Push, Steering
 from adaptive.envoy.subscription import Answer
 from adaptive.envoy.translate import resources as translate
 from adaptive.envoy.translate.endpoints import assignment
-from adaptive.envoy.translate.logs import SEPARATOR
 from adaptive.gateway import parent
 from adaptive.gateway.boot import Configuration, WorkerBoot
 from adaptive.gateway.channel import Channel, Message, open_channel
@@ -75,7 +73,7 @@ class Station:
         self.row = self.counters.row(boot.index)
         self.attempts = Attempts(self._put, clock.wall() - clock.monotonic())
         self.attempts.announced = self._announced
-        self.plain = Plain(self.attempts, self._put_all)
+        self.reader = Reader(self.attempts, self._put_all, self.ring.lose)
         self._announcements: dict[int, tuple[Announcement, float]] = {}
         self.service = Service(self._known, self._entries)
         self.service.answered = self._answered
@@ -84,7 +82,6 @@ class Station:
         self.configuration: Configuration | None = None
         self.steering: Steering | None = None
         self.channel: Channel | None = None
-        self.broken = 0  # lines that could not be read
         self._texts: dict[str, str] = {}
         self._nodes: dict[str, int] = {}  # an Envoy's number in a row, by its name
         self._decided: dict[str, tuple[str, float]] = {}  # cluster → (version of its endpoints, when decided)
@@ -176,7 +173,7 @@ class Station:
         if config.envoy.nodes:  # those that are named are numbered as recordings name them; others, as they come
             self._nodes = {name: number for number, name in enumerate(config.envoy.nodes)}
         self.attempts.configure(config, configuration.slots, steering)
-        self.plain.configure()
+        self.reader.plain.configure()
         self.service.take(translate.CLUSTER, made[translate.CLUSTER])
         self.service.take(translate.ENDPOINTS, endpoints)
         self.service.take(translate.LISTENER, made[translate.LISTENER])
@@ -271,13 +268,11 @@ class Station:
 
     # Up: outcomes.
 
-    def _entries(self, node: str, message: Any) -> None:
+    def _entries(self, node: str, told: Sequence[str]) -> None:
         number = self._nodes.get(node)
         if number is None:  # a byte tells them apart in a row; from the 255th on they share the last
             number = self._nodes[node] = min(len(self._nodes), 255)
-        now = clock.monotonic()
-        for entry in message.http_logs.log_entry:
-            self.attempts.take(entries.of(entry), number, now)
+        self.reader.take("".join(f"{line}\n" for line in told), number, clock.monotonic())
 
     def _listen_to_pipe(self) -> None:
         self._wait_for_lines(open_pipe(self.pipe))
@@ -304,28 +299,7 @@ class Station:
             return
         if self.steering is None:
             return
-        now = clock.monotonic()
-        text = self.lines.cut(data)
-        table = lines.table(text)
-        if table is None:
-            self._read(text.splitlines(), now)
-            return
-        try:
-            odd = self.plain.take(table, 0, now)
-        except ValueError:
-            odd = list(range(len(table.request)))
-        self._read((SEPARATOR.join(column[number] for column in table) for number in odd), now)
-
-    def _read(self, told: Iterable[str], now: float) -> None:
-        """Take lines one after the other."""
-        for line in told:
-            try:
-                entry = lines.read(line)
-            except ValueError:
-                self.broken += 1
-                self.ring.lose(1)
-            else:
-                self.attempts.take(entry, 0, now)
+        self.reader.take(self.lines.cut(data), 0, clock.monotonic())
 
     def _announced(self, slot: int, said: Announcement) -> None:
         """What an endpoint says of itself goes to the brain; the same again only when it is soon to lapse."""
@@ -383,7 +357,7 @@ class Station:
             "strangers": self.service.refusals,
             "entries": self.attempts.count,
             "entries_twice": self.attempts.twice,
-            "entries_broken": self.broken,
+            "entries_broken": self.reader.broken,
             "entries_unknown": self.attempts.unknown,
             "entries_early": self.attempts.early,
             "ack": self.delays.report(),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"  # one that no other message brings along
+# One that no other message brings along.
+PROBE = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
 BUILD = ("xds-protos==1.85.0", "hatchling", "pluggy")  # what hatch_build.py imports
 
 

@@ -36,8 +36,8 @@ class EnvoyConfig(Part):
     # Least time between two pushes of one cluster's endpoints: each makes every worker of Envoy build a schedule anew.
     push_interval: PositiveDuration = 0.25
     flush_interval: PositiveDuration = 0.05  # how long Envoy gathers entries of its access log before it sends them
-    # Entries that an Envoy elsewhere keeps for us while we are away; what does not fit is lost. One that is started
-    # here tells through a pipe, of which adaptive.envoy.pipe says how much it holds and for how long.
+    # Bytes of its log at which an Envoy elsewhere sends it earlier. What we have not taken after some seconds is lost.
+    # One that is started here tells through a pipe; adaptive.envoy.pipe says how much that holds, and for how long.
     buffer_bytes: Annotated[int, Field(strict=True, ge=16384, le=64 << 20)] = 1 << 20
 
     @field_validator("nodes", mode="before")

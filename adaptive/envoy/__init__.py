@@ -7,7 +7,8 @@ cache         what every Envoy is to have, by version
 subscription  what one Envoy has and is owed: the state of a stream, in both protocols; pure
 steering      from Snapshots to pushes: which clusters, and when; pure
 patience      how long a slow attempt is waited for before it gets a second one beside it; pure
-entry         what is told of an attempt, whichever way it comes; lines are one way, messages the other; pure
+entry         what is told of an attempt
+lines         of the log of attempts, as columns and as entries; reader takes them; both pure
 attempts      from entries of the access log to Outcomes; pure
 plain         the same for many at once, of which there is nothing more to tell; pure
 seen          the requests of which attempts were told; pure

@@ -13,11 +13,8 @@ EXPRESSIONS = {"re2.max_program_size.error_level": 1_000_000, "re2.max_program_s
 
 ACTIVE = "http.adaptive.downstream_rq_active"  # how many requests are under way: what a drain waits for
 # How many entries of the log of attempts were dropped: what is told of fewer than there were is known with less right.
-DROPPED = "access_logs.grpc_access_log.logs_dropped"
+DROPPED = "access_logs.open_telemetry_access_log.logs_dropped"
 COUNT_EVERY = 1.0  # seconds between two words of an Envoy elsewhere on what it has dropped
-# Bytes under way to us of one stream, beyond which Envoy keeps its entries and at last drops them: what it keeps beyond
-# `envoy.buffer_bytes`. Unless told Envoy takes 16 MiB, of each of its workers.
-WINDOW = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +78,7 @@ def _ourselves(config: Config, node: Node) -> Json:
         address = socket_address(own.host, own.port)
     else:
         raise ValueError("envoy.service: an Envoy elsewhere needs an address at which it finds us")
-    http2 = {
-        "connection_keepalive": {"interval": "10s", "timeout": "10s"},
-        "initial_stream_window_size": WINDOW,
-        "initial_connection_window_size": 4 * WINDOW,
-    }
+    http2 = {"connection_keepalive": {"interval": "10s", "timeout": "10s"}}
     made: Json = {
         "name": SERVICE,
         "type": "STATIC",

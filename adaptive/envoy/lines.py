@@ -111,4 +111,4 @@ def kind(text: str) -> Kind:
 def meaning(flags: str) -> Cause | None:
     """What short response flags, with commas between them, mean."""
     found = flags.split(",")
-    return next((cause for _, flag, cause in FLAGS if flag in found), None)
+    return next((cause for flag, cause in FLAGS if flag in found), None)

@@ -2,7 +2,7 @@
 
 The file is written when the wheel is built (hatch_build.py). A pool of our own means that no other package's messages
 of the same names can clash with these. What Envoy knows and the published descriptions do not is added to them here:
-fields, and of the messages by which it tells its statistics what is read of them.
+fields, and of the messages by which it tells its statistics and its log what is read of them.
 """
 
 from __future__ import annotations
@@ -50,6 +50,18 @@ ADDED = (
                 ("identifier", 1, "Identifier", False),
                 ("envoy_metrics", 2, ".io.prometheus.client.MetricFamily", True),
             ),
+        },
+    ),
+    (
+        "opentelemetry/proto/logs/v1/logs.proto",  # and its service's, the published ones of which are too old
+        "opentelemetry.proto.logs.v1",
+        ("opentelemetry/proto/common/v1/common.proto",),
+        {
+            "Resource": (("attributes", 1, ".opentelemetry.proto.common.v1.KeyValue", True),),
+            "LogRecord": (("body", 5, ".opentelemetry.proto.common.v1.AnyValue", False),),
+            "ScopeLogs": (("log_records", 2, "LogRecord", True),),
+            "ResourceLogs": (("resource", 1, "Resource", False), ("scope_logs", 2, "ScopeLogs", True)),
+            "ExportLogsServiceRequest": (("resource_logs", 1, "ResourceLogs", True),),
         },
     ),
 )

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _DISCOVERY = "envoy.service.discovery.v3"
 _ADS = f"{_DISCOVERY}.AggregatedDiscoveryService"
-_ALS = "envoy.service.accesslog.v3.AccessLogService"
+_LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
 _METRICS = "envoy.service.metrics.v3"
 LARGEST = 64 << 20  # bytes of a message: a hundred thousand endpoints, as of the control channel
 # Seconds after which a retired cluster goes although an Envoy still has not taken the routes without it.
@@ -119,9 +119,10 @@ class Service:
             "StreamAggregatedResources": self._handler(self._stream_plain, f"{_DISCOVERY}.DiscoveryRequest"),
             "DeltaAggregatedResources": self._handler(self._stream_delta, f"{_DISCOVERY}.DeltaDiscoveryRequest"),
         }
-        als = {"StreamAccessLogs": self._one_way("envoy.service.accesslog.v3.StreamAccessLogsMessage", self.entries)}
+        read = messages.message("opentelemetry.proto.logs.v1.ExportLogsServiceRequest").FromString
+        logs = {"Export": grpc.unary_unary_rpc_method_handler(self._logs, read, _as_it_is)}
         metrics = {"StreamMetrics": self._one_way(f"{_METRICS}.StreamMetricsMessage", self._counted)}
-        services = {_ADS: ads, _ALS: als, f"{_METRICS}.MetricsService": metrics}
+        services = {_ADS: ads, _LOGS: logs, f"{_METRICS}.MetricsService": metrics}
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
@@ -214,6 +215,16 @@ class Service:
             return b"".join([head.SerializeToString(), *(held[name].delta for name in response.names if name in held)])
         head = self._plain(type_url=url(response.kind), nonce=response.nonce, version_info=response.version)
         return b"".join([head.SerializeToString(), *(held[name].plain for name in response.names if name in held)])
+
+    async def _logs(self, message: Any, context: Any) -> bytes:
+        """Lines of an Envoy's log of attempts, as bodies of log records."""
+        for told in message.resource_logs:
+            named = {one.key: one.value.string_value for one in told.resource.attributes}
+            node = named.get("node_name", "")
+            if not self.allowed(node):
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"node {node!r} is not known here")
+            self.entries(node, [record.body.string_value for scope in told.scope_logs for record in scope.log_records])
+        return b""
 
     def _one_way(self, kind: str, take: Callable[[str, Any], None]) -> Any:
         """The handler of a stream by which an Envoy tells, and of which it expects nothing: its log, its statistics."""

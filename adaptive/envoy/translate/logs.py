@@ -1,8 +1,8 @@
 """Access logs: of every attempt, to the brain; and of every request, to a file, as lines of JSON.
 
 The first is the router's upstream log, for only there every attempt has an entry: the log of requests knows the last.
-An attempt that lasts has further entries while it does, so that an endpoint that hangs is seen to. An Envoy that was
-started here writes lines into a pipe, which costs it a fraction of what messages cost; one elsewhere sends messages.
+An attempt that lasts has further entries while it does, so that an endpoint that hangs is seen to. An entry is a line:
+an Envoy that was started here writes it into a pipe, one elsewhere sends it over gRPC.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 from adaptive.config.model import Config
 from adaptive.envoy.translate.words import SERVICE, Json, extension, seconds
 
-ATTEMPTS = "attempts"  # the log's name, which its stream begins with
-ENDPOINT, WAIT, FRESH = "e", "w", "c"  # tags: the endpoint's stable name, ms until a connection, its requests
+ATTEMPTS = "attempts"  # the log's name
+ENDPOINT = "e"  # the key of an endpoint's stable name in its metadata
 # How often an attempt under way is told of. Shorter than most time-outs, and longer than most attempts, which therefore
 # cost one entry each.
 UNDER_WAY = 0.25
+GIVEN_UP = 5.0  # seconds after which an Envoy elsewhere gives up what it has sent and we have not answered
 # Response headers that the brain reads: an endpoint's own report of its load, and what it says of itself.
 LOAD, SAID = "endpoint-load-metrics", "endpoint-announcement"
 REPORTED = (LOAD, SAID)
-_GRPC = "envoy.extensions.access_loggers.grpc.v3"
+_OTEL = "envoy.extensions.access_loggers.open_telemetry.v3"
 _FILE = "envoy.extensions.access_loggers.file.v3"
 SEPARATOR, WITHIN = "\t", "\x1f"  # between fields, and within the last, where no header can hold one
 # The numbers of a line, all whole: microseconds since the epoch, until the response's first byte and until its last; ms
@@ -45,7 +46,7 @@ NONE = "-"  # what Envoy writes for what there is not
 
 
 def attempts(config: Config, pipe: str) -> Json:
-    """The router's fields that log every attempt, as lines into a pipe, else ("") as messages to our service."""
+    """The router's fields that log every attempt, as lines into a pipe, else ("") to our service."""
     log = _lines(pipe) if pipe else _messages(config)
     return {
         "upstream_log": [log],
@@ -59,25 +60,17 @@ def _lines(pipe: str) -> Json:
 
 
 def _messages(config: Config) -> Json:
+    """The same lines, as bodies of OpenTelemetry's log records: Envoy's own message of an attempt costs it far more."""
     common = {
         "log_name": ATTEMPTS,
-        "grpc_service": {"envoy_grpc": {"cluster_name": SERVICE}, "timeout": "0s"},
+        "grpc_service": {"envoy_grpc": {"cluster_name": SERVICE}, "timeout": seconds(GIVEN_UP)},
         "transport_api_version": "V3",
         "buffer_flush_interval": seconds(config.envoy.flush_interval),
         "buffer_size_bytes": config.envoy.buffer_bytes,
-        "custom_tags": [
-            {
-                "tag": ENDPOINT,
-                "metadata": {"kind": {"host": {}}, "metadata_key": {"key": SERVICE, "path": [{"key": ENDPOINT}]}},
-            },
-            {"tag": WAIT, "value": "%UPSTREAM_CONNECTION_POOL_READY_DURATION%"},
-        ],
     }
+    body = {"string_value": SEPARATOR.join(FIELDS)}
     return extension(
-        "envoy.access_loggers.http_grpc",
-        f"{_GRPC}.HttpGrpcAccessLogConfig",
-        common_config=common,
-        additional_response_headers_to_log=list(REPORTED),
+        "envoy.access_loggers.open_telemetry", f"{_OTEL}.OpenTelemetryAccessLogConfig", common_config=common, body=body
     )
 
 

@@ -34,7 +34,7 @@ def resources(
     config: Config, texts: Texts, attempt_timeouts: dict[str, float] | None = None, pipe: str = ""
 ) -> dict[str, dict[str, Json]]:
     """Listeners, routes and clusters, as {type: {name: message}}. `texts` holds the contents of `files`; `pipe` is
-    where attempts are told of as lines ("": as messages).
+    where attempts are told of as lines ("": over gRPC).
     """
     return {
         LISTENER: listeners(config, texts, pipe),

@@ -11,15 +11,12 @@ import yaml
 from adaptive.config.load import parse
 from adaptive.config.topology import assign_slots
 from adaptive.envoy.attempts import FORGOTTEN, Attempts
-from adaptive.envoy.entry import of
+from adaptive.envoy.entry import Entry
+from adaptive.envoy.lines import read
 from adaptive.envoy.steering import Steering
+from adaptive.envoy.translate.logs import REPORTED, SEPARATOR, WITHIN
 from adaptive.envoy.unanswered import WAIT
 from adaptive.types import OUTCOME_FIELDS, Cause, Mark, Outcome
-from tests import envoys
-
-envoys.require()
-
-from adaptive.envoy import messages  # noqa: E402
 
 CONFIG = parse(
     yaml.safe_dump(
@@ -55,7 +52,7 @@ class Taken:
 
     def take(self, **fields: Any) -> Outcome | None:
         before = len(self.rows)
-        self.attempts.take(of(entry(**fields)), 3, NOW)
+        self.attempts.take(entry(**fields), 3, NOW)
         return self.rows[-1] if len(self.rows) > before else None
 
     def told(self) -> list[tuple[Cause, int, Mark]]:
@@ -69,33 +66,23 @@ def entry(
     status: int = 200,
     flags: tuple[str, ...] = (),
     endpoint: str = "all|127.0.0.1:2",
-    method: int = 1,
+    method: str = "GET",
     request: str = "q",
-    kind: int = 9,
-    reason: str = "",
+    kind: str = "UpstreamEnd",
+    reason: str = "-",
     first: float = 0.0,
     headers: dict[str, str] | None = None,
     route: str = "r",
-) -> Any:
-    made = messages.message("envoy.data.accesslog.v3.HTTPAccessLogEntry")()
-    common = made.common_properties
-    wall = WALL + at
-    common.start_time.seconds, common.start_time.nanos = int(wall), round((wall % 1) * 1e9)
-    common.duration.seconds, common.duration.nanos = int(seconds), round((seconds % 1) * 1e9)
-    common.time_to_first_upstream_rx_byte.nanos = round(first * 1e9)
-    common.route_name, common.upstream_cluster, common.access_log_type = route, "all", kind
-    common.upstream_transport_failure_reason = reason
-    if endpoint:
-        common.custom_tags["e"] = endpoint
-    common.custom_tags["w"] = "2"
-    for flag in flags:
-        setattr(common.response_flags, flag, True)
-    made.request.request_method, made.request.request_id = method, request
-    if status:
-        made.response.response_code.value = status
-    for name, value in (headers or {}).items():
-        made.response.response_headers[name] = value
-    return made
+) -> Entry:
+    numbers = (1e6 * (WALL + at), 1e6 * first, 1e6 * seconds, 1e3 * seconds, 7, 200, 2)
+    fields = (
+        endpoint,
+        f"{method} {status} {','.join(flags) or '-'} {kind} {route}",
+        " ".join(f"{number:.0f}" for number in numbers),
+        request,
+        WITHIN.join((reason, *((headers or {}).get(name, "-") for name in REPORTED))),
+    )
+    return read(SEPARATOR.join(fields))
 
 
 def test_an_attempt_is_a_row() -> None:
@@ -116,30 +103,30 @@ def test_an_attempt_is_a_row() -> None:
 CAUSES = [
     ({"status": 503}, Cause.RESPONSE, False),
     ({"status": 101}, Cause.UPGRADED, False),
-    ({"status": 0, "flags": ("upstream_connection_termination",)}, Cause.RESET, False),
-    ({"status": 200, "flags": ("upstream_connection_termination",)}, Cause.RESET_BODY, False),
-    ({"status": 200, "flags": ("upstream_protocol_error",)}, Cause.RESET_BODY, False),
-    ({"status": 0, "flags": ("upstream_protocol_error",)}, Cause.PROTOCOL_ERROR, False),
-    ({"status": 0, "flags": ("upstream_remote_reset",)}, Cause.RESET, False),
-    ({"status": 0, "flags": ("upstream_overflow",)}, Cause.OVERFLOW, False),
+    ({"status": 0, "flags": ("UC",)}, Cause.RESET, False),
+    ({"status": 200, "flags": ("UC",)}, Cause.RESET_BODY, False),
+    ({"status": 200, "flags": ("UPE",)}, Cause.RESET_BODY, False),
+    ({"status": 0, "flags": ("UPE",)}, Cause.PROTOCOL_ERROR, False),
+    ({"status": 0, "flags": ("UR",)}, Cause.RESET, False),
+    ({"status": 0, "flags": ("UO",)}, Cause.OVERFLOW, False),
     (
-        {"status": 0, "flags": ("upstream_connection_failure",), "reason": "delayed connect error: Connection refused"},
+        {"status": 0, "flags": ("UF",), "reason": "delayed connect error: Connection refused"},
         Cause.CONNECT_REFUSED,
         False,
     ),
     (
-        {"status": 0, "flags": ("upstream_connection_failure",), "reason": "connection timeout"},
+        {"status": 0, "flags": ("UF",), "reason": "connection timeout"},
         Cause.CONNECT_TIMEOUT,
         False,
     ),
-    ({"status": 0, "flags": ("upstream_connection_failure",), "reason": "TLS_error"}, Cause.CONNECT_FAILED, False),
-    ({"status": 0, "flags": ("upstream_request_timeout",), "route": "stepwise"}, Cause.TIMEOUT_ATTEMPT, True),
-    ({"status": 0, "flags": ("upstream_request_timeout",), "method": 3}, Cause.TIMEOUT_ATTEMPT, True),
-    ({"status": 0, "flags": ("upstream_request_timeout",)}, Cause.CLIENT_GONE, True),
+    ({"status": 0, "flags": ("UF",), "reason": "TLS_error"}, Cause.CONNECT_FAILED, False),
+    ({"status": 0, "flags": ("UT",), "route": "stepwise"}, Cause.TIMEOUT_ATTEMPT, True),
+    ({"status": 0, "flags": ("UT",), "method": "POST"}, Cause.TIMEOUT_ATTEMPT, True),
+    ({"status": 0, "flags": ("UT",)}, Cause.CLIENT_GONE, True),
     ({"status": 0, "seconds": 1.99}, Cause.TIMEOUT_ROUTE, True),
-    ({"status": 0, "flags": ("downstream_connection_termination",)}, Cause.CLIENT_GONE, True),
+    ({"status": 0, "flags": ("DC",)}, Cause.CLIENT_GONE, True),
     ({"status": 0, "seconds": 0.3}, Cause.CLIENT_GONE, True),
-    ({"status": 200, "flags": ("upstream_request_timeout",)}, Cause.RESPONSE, False),
+    ({"status": 200, "flags": ("UT",)}, Cause.RESPONSE, False),
 ]
 
 
@@ -160,7 +147,7 @@ def test_attempts_of_one_request_are_counted_and_the_last_is_final() -> None:
     assert len({row.request for row in rows if row}) == 1
 
 
-SLOW = ("upstream_request_timeout",)  # Envoy's flag of an attempt that got another beside it
+SLOW = ("UT",)  # Envoy's flag of an attempt that got another beside it
 
 
 def test_an_attempt_that_lost_to_its_hedge_was_cancelled_and_did_not_fail() -> None:
@@ -215,7 +202,7 @@ def test_a_retry_after_an_answer_is_no_hedge() -> None:
 
 
 def test_a_post_that_failed_is_final_for_it_is_not_sent_again() -> None:
-    row = Taken().take(method=3, status=0, flags=("upstream_connection_termination",))
+    row = Taken().take(method="POST", status=0, flags=("UC",))
     assert row is not None
     assert row.marks == Mark.FINAL
 
@@ -235,19 +222,19 @@ def test_entries_may_come_in_any_order() -> None:
 
 def test_an_attempt_under_way_is_waited_for_until_it_ends_or_is_forgotten() -> None:
     taken = Taken()
-    assert taken.take(at=99.0, kind=8) is None
+    assert taken.take(at=99.0, kind="UpstreamPeriodic") is None
     assert taken.attempts.live(NOW) == ({1: 1}, {1: pytest.approx(99.0)})
     taken.take(at=99.0, seconds=0.9)
     assert taken.attempts.live(NOW)[1] == {}
-    taken.take(at=99.5, kind=8, request="other")
+    taken.take(at=99.5, kind="UpstreamPeriodic", request="other")
     assert taken.attempts.live(NOW + 2 * FORGOTTEN)[1] == {}
 
 
 def test_a_stranger_is_counted_and_the_rest_goes_on() -> None:
     taken = Taken()
     assert taken.take(endpoint="gone|127.0.0.1:9") is None
-    assert taken.take(endpoint="") is None
-    assert taken.attempts.unknown == {"gone|127.0.0.1:9": 1, "all": 1}
+    assert taken.take(endpoint="-") is None
+    assert taken.attempts.unknown == {"gone|127.0.0.1:9": 1, "-": 1}
     assert taken.take() is not None
 
 
@@ -271,5 +258,5 @@ def test_how_busy_an_endpoint_is_follows_from_how_long_attempts_take() -> None:
     """Little's law: 40 attempts of a quarter of a second each within a second are ten at once."""
     taken = Taken()
     for n in range(400):
-        taken.attempts.take(of(entry(at=10 + n / 40, seconds=0.25, request=str(n))), 0, 10.25 + n / 40)
+        taken.attempts.take(entry(at=10 + n / 40, seconds=0.25, request=str(n)), 0, 10.25 + n / 40)
     assert 8 <= taken.rows[-1].in_flight <= 11

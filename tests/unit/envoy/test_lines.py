@@ -1,4 +1,4 @@
-"""Lines that Envoy writes of attempts are read as the entries that its messages are."""
+"""Lines that Envoy writes of attempts are read as entries, and as columns."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_an_attempt_under_way_has_not_ended(kind: str) -> None:
 
 
 def test_the_first_flag_that_counts_is_its_meaning() -> None:
-    assert [meaning(short) for _, short, _ in FLAGS] == [cause for _, _, cause in FLAGS]
+    assert [meaning(short) for short, _ in FLAGS] == [cause for _, cause in FLAGS]
     assert meaning("LR,UC") is Cause.RESET
     assert meaning("NR") is None
 

@@ -54,6 +54,18 @@ class Node:
         told[0].identifier.node.id = self.name
         return self._call(f"{METRICS}.MetricsService/StreamMetrics", told, False)
 
+    def log(self, *lines: str) -> Any:
+        """Tell of attempts."""
+        made = messages.message("opentelemetry.proto.logs.v1.ExportLogsServiceRequest")()
+        told = made.resource_logs.add()
+        for key, value in (("log_name", "attempts"), ("node_name", self.name)):
+            told.resource.attributes.add(key=key).value.string_value = value
+        records = told.scope_logs.add().log_records
+        for line in lines:
+            records.add().body.string_value = line
+        method = self.channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Export")
+        return method(made.SerializeToString())
+
     def _call(self, method: str, told: list[Any], lasting: bool) -> Any:
         async def requests() -> AsyncIterator[bytes]:
             for one in told:
@@ -71,8 +83,13 @@ def lost() -> Iterator[list[int]]:
 
 
 @pytest.fixture
-async def node(tmp_path: Path, lost: list[int]) -> AsyncIterator[Callable[[str], Node]]:
-    service = Service(lambda name: name.startswith("edge"), lambda name, message: None)
+def lines() -> Iterator[list[tuple[str, ...]]]:
+    yield []
+
+
+@pytest.fixture
+async def node(tmp_path: Path, lost: list[int], lines: list[tuple[str, ...]]) -> AsyncIterator[Callable[[str], Node]]:
+    service = Service(lambda name: name.startswith("edge"), lambda name, told: lines.append((name, *told)))
     service.lost = lost.append
     await service.start(f"unix:{tmp_path}/x")
     channel = grpc.aio.insecure_channel(f"unix:{tmp_path}/x")
@@ -145,9 +162,18 @@ async def test_each_envoy_counts_for_itself(node: Any, lost: list[int]) -> None:
     ]
 
 
-async def test_a_stranger_is_not_listened_to(node: Any, lost: list[int]) -> None:
+async def test_lines_come_with_the_name_of_their_envoy(node: Any, lines: list[tuple[str, ...]]) -> None:
+    await node("edge-1").log("one", "two")
+    await node("edge-2").log("three")
+    assert lines == [("edge-1", "one", "two"), ("edge-2", "three")]
+
+
+@pytest.mark.parametrize("tell", [lambda node: node.count(0, 10), lambda node: node.log("one")], ids=("counts", "log"))
+async def test_a_stranger_is_not_listened_to(
+    node: Any, lost: list[int], lines: list[tuple[str, ...]], tell: Callable[[Node], Any]
+) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await Node(node("edge-1").channel, "who").count(0, 10)
+        await tell(Node(node("edge-1").channel, "who"))
     assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
     assert "node 'who' is not known here" in str(caught.value.details())
-    assert lost == []
+    assert (lost, lines) == ([], [])
