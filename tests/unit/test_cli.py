@@ -158,8 +158,9 @@ def test_wrong_usage_is_two(monkeypatch, capsys) -> None:
 
 
 def test_the_version_and_the_schema_are_data(monkeypatch, capsys) -> None:
-    assert run(monkeypatch, "version") == 0
-    assert capsys.readouterr().out == f"{__version__}\n"
+    for asked in ("version", "--version"):
+        assert run(monkeypatch, asked) == 0
+        assert capsys.readouterr().out == f"{__version__}\n"
     assert run(monkeypatch, "config", "schema") == 0
     assert "clusters" in json.loads(capsys.readouterr().out)["properties"]
 
