@@ -336,6 +336,7 @@ class Station:
             due = now + SHOW
             self._look()
             self.service.sweep(now)
+            self.attempts.set_clock(clock.wall() - now)
             self.attempts.settle(now)
             counts, oldest = self.attempts.live(now)
             row, ages = self.board.live_row(self.boot.index), self.board.oldest_row(self.boot.index)

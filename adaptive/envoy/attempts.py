@@ -27,6 +27,7 @@ from adaptive.types import Cause, Mark
 BUSY = 1.0
 # Seconds after which an attempt under way that is told of no more is taken to have ended untold.
 FORGOTTEN = 4 * UNDER_WAY
+STEP = 0.1  # seconds by which a clock has to be set for it to count
 # A request whose time has passed but for this share of it has run into its route's time-out.
 NEARLY = 0.97
 AGAIN = frozenset(REPEATABLE)  # methods
@@ -114,6 +115,13 @@ class Attempts:
             for index, rule in enumerate(config.routes)
         }
         self.steering = steering
+
+    def set_clock(self, offset: float) -> None:
+        """Wall clock less monotonic, as it is now. Small changes are let be: one attempt is told of more than once, and
+        known again by when it began.
+        """
+        if abs(offset - self.offset) > STEP:
+            self.offset = offset
 
     def take(self, entry: Entry, worker: int, now: float) -> None:
         """One entry, which came at `now`."""

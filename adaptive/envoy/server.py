@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,9 +57,9 @@ class Connected:
 
 
 class Service:
-    """The cache and the Envoys that are connected. `entries` takes what the access log brings: (node, message)."""
+    """The cache and the Envoys that are connected. `entries` takes what the access log brings: (node, lines)."""
 
-    def __init__(self, allowed: Callable[[str], bool], entries: Callable[[str, Any], None]) -> None:
+    def __init__(self, allowed: Callable[[str], bool], entries: Callable[[str, Sequence[str]], None]) -> None:
         self.allowed = allowed
         self.entries = entries
         self.cache = Cache()

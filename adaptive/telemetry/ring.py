@@ -119,7 +119,7 @@ class Ring:
         return self._table
 
     def lose(self, count: int) -> None:
-        """Count rows that were lost before they could be put."""
+        """Count rows that were lost before they could be put: the writer's, or where it is silent its keeper's."""
         self._words[_LOST] += count
 
     @property

@@ -246,6 +246,17 @@ def test_a_clock_ahead_of_ours_does_not_end_an_attempt_in_the_future() -> None:
     assert taken.attempts.early == 1
 
 
+def test_a_clock_that_is_set_back_does_not_make_attempts_old() -> None:
+    taken = Taken()
+    taken.attempts.set_clock(WALL - 30.0)
+    row = taken.take(at=40.0 - 30.0)
+    assert row is not None
+    assert row.sent_at == pytest.approx(40.0)
+    taken.attempts.set_clock(WALL - 30.001)
+    again = taken.take(at=40.0 - 30.0)
+    assert again is None, "what hardly differs changes no attempt that is told of again"
+
+
 def test_what_an_endpoint_announces_is_told_on() -> None:
     taken = Taken()
     told: list[Any] = []
