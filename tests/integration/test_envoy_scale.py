@@ -1,4 +1,7 @@
-"""Ten Envoys, made up, and 200 clusters of 50 endpoints: a state that changes reaches all of them in under a second."""
+"""Ten Envoys, made up, and 200 clusters of 50 endpoints: a state that changes reaches all of them in under a second.
+
+Beside them is one that answers nothing for longer than the test takes: it gets less, and holds up nobody.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,12 @@ _DISCOVERY = "envoy.service.discovery.v3"
 
 
 class Fake:
-    """An Envoy that takes all it is sent, at once; `endpoints` counts what it took of them."""
+    """An Envoy that takes all it is sent, at once; with `hangs` it takes its first endpoints, and then nothing."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, hangs: bool = False) -> None:
         self.name = name
+        self.hangs = hangs
+        self.responses = 0
         self.taken: dict[str, str] = {}  # cluster → version of its endpoints
         self.outbox: asyncio.Queue[Any] = asyncio.Queue()
         channel = grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", 64 << 20)])
@@ -61,6 +66,9 @@ class Fake:
         asked = False
         async for response in self.call(requests()):
             kind = response.type_url.rpartition("/")[2]
+            self.responses += 1
+            if self.hangs and asked:
+                continue
             self.say(kind, response_nonce=response.nonce)
             if kind == translate.CLUSTER and not asked:
                 asked = True
@@ -99,7 +107,8 @@ async def test_a_change_reaches_ten_envoys_of_ten_thousand_endpoints(tmp_path: P
     address = f"unix:{tmp_path}/x"
     await service.start(address)
     fakes = [Fake(f"edge-{n}", address) for n in range(NODES)]
-    tasks = [asyncio.create_task(fake.run()) for fake in fakes]
+    slow = Fake("edge-slow", address, hangs=True)
+    tasks = [asyncio.create_task(fake.run()) for fake in (*fakes, slow)]
     try:
         await _until(lambda: all(len(fake.taken) == CLUSTERS for fake in fakes), 60.0)
         base = first_snapshot(topology(config, slots, 1), 1.0, 1)
@@ -121,10 +130,11 @@ async def test_a_change_reaches_ten_envoys_of_ten_thousand_endpoints(tmp_path: P
         print("changes took (s, s of CPU, fakes included):", [(round(a, 3), round(b, 3)) for a, b in times])
         print(f"at most {memory:.0f} MiB, fakes included")
         assert sorted(seconds for seconds, _ in times)[2] < 1.0
+        assert slow.responses == 2, "its clusters, and the endpoints that it has not answered: nothing queues for it"
     finally:
         for task in tasks:
             task.cancel()
-        for fake in fakes:
+        for fake in (*fakes, slow):
             await fake.channel.close()
         await service.stop()
 
