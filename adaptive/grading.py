@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from adaptive.ewma import Quantiles
 from adaptive.lanes import CANARY, DEGRADED, FAILURE, HEALTHY, NEVER, SUCCESS, Lane, Lanes
+from adaptive.servers import commonest
 from adaptive.silence import OLDEST_GATE, QUEUED, doubt, stalled
 from adaptive.types import FULL_WEIGHT, Cluster, Snapshot
 
@@ -88,6 +89,7 @@ class Graded(Lanes):
         self.service = 0.0  # and of the mean seconds of one request alone
         self._widened = False  # whether every lane must be graded anew for that
         self._learned = 0  # lane of the ring that learned last
+        self._common = 0  # the number of servers that is likeliest for all lanes alike; 0: not known
         self.order = list(self.lanes)
         rng.shuffle(self.order)
         self.ring: list[Lane] = []  # usable lanes, tier by tier, each tier in the shuffled order
@@ -241,7 +243,7 @@ class Graded(Lanes):
             self._compare(now)
         if self.capacity and ring:
             self._learned = (self._learned + 1) % len(ring)
-            ring[self._learned].servers.learn(now)
+            ring[self._learned].servers.learn(now, self._common)
         failing = sorted([lane.failures.get(now) for lane in ring if lane.failures.value > 0.0])
         # Where most lanes fail, it is not the lane's fault: only those above the median are gated.
         self.common = failing[len(failing) - 1 - len(ring) // 2] if len(failing) * 2 > len(ring) else 0.0
@@ -266,6 +268,7 @@ class Graded(Lanes):
         ring = self.ring
         means = sorted([lane.latency.total / lane.latency.mass for lane in ring if lane.latency.mass > 0.0])
         self.typical = means[len(means) // 2] if means else 0.0
+        self._common = commonest([lane.servers for lane in ring if lane.servers.count])
         widths = sorted([lane.servers.count for lane in ring if lane.servers.count])
         known = len(widths) * 2 > len(ring)
         width = widths[len(widths) // 2] if known else 0.0

@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 
-from adaptive.servers import Servers
+from adaptive.servers import Servers, commonest
 
 
 def serve(servers: Servers, count: int, mean: float, rate: float, seconds: float, pause: float = 0.0) -> None:
@@ -82,3 +82,35 @@ def test_an_endpoint_too_slow_to_tell_its_servers_anew_still_shows_how_slow_it_i
         servers.learn(now + 0.2 * answer + 0.1)
     assert servers.count >= 4
     assert servers.service == pytest.approx(0.8, rel=0.1)
+
+
+def test_endpoints_alike_are_found_to_be_alike_and_another_keeps_its_own_number() -> None:
+    """Service times are not exponential as the likelihood has it, which makes four servers look like five."""
+    alike = [Servers() for _ in range(8)]
+    for i, servers in enumerate(alike):  # at 70 %: each by itself shows little
+        serve(servers, 4, 0.04, 70.0 + 0.1 * i, 15.0)
+    narrow = Servers()
+    serve(narrow, 2, 0.04, 45.0, 15.0)
+    common = commonest(alike)
+    alone = sum(servers.count == common for servers in alike)
+    for servers in (*alike, narrow):
+        servers.learn(servers.at, common)
+    assert common == pytest.approx(4, abs=1)
+    assert alone < 7 <= sum(servers.count == common for servers in alike)
+    assert narrow.count < 4.0
+
+
+def test_endpoints_that_differ_have_no_common_number() -> None:
+    many = [Servers() for _ in range(8)]
+    for i, servers in enumerate(many):
+        serve(servers, 8 if i % 2 else 2, 0.04, 0.9 * (200.0 if i % 2 else 50.0) + 0.1 * i, 15.0)
+    assert commonest(many[::2]) < commonest(many[1::2])
+    assert commonest(many) == 0
+
+
+def test_what_was_never_seen_to_queue_has_no_common_number() -> None:
+    wide = [Servers() for _ in range(4)]
+    for i, servers in enumerate(wide):
+        serve(servers, 40, 0.04, 100.0 + i, 20.0)
+    assert commonest(wide) == 0
+    assert commonest([]) == 0
