@@ -48,6 +48,9 @@ LOOK = 0.025  # seconds between two looks at the counts
 STOOD = 0.1  # seconds between two looks after which it was we who stood still: the throughput has not sunk meanwhile
 RATE_TAU, LATENCY_TAU = 0.5, 0.1  # memory of the throughput, and of the latency that tells an onset
 GROWTH_TAU = 2.0  # and of what comes and what is answered, where they are compared
+# Memory of the throughput that tells how many can be served within the wait. As long as that: while endpoints stand
+# still for less, as where pauses of several meet, who comes can be served after it.
+LULL_TAU = 4.0
 BASE_TAU = 2.0  # and of the one whose least value is the calm one: shorter, and it would be a lucky moment's
 BASE_RISE = 300.0  # seconds in which the calm mean rises by e towards what is seen, where nothing is as fast any more
 SETTLES = 1.0  # seconds after the first answer before their mean counts
@@ -108,6 +111,7 @@ class Admission:
         self.in_flight = 0
         self.limit = most  # requests in flight beyond which one waits
         self.rate = 0.0  # answers a second
+        self._throughput = 0.0  # the same over as long as one may wait
         self.recent = 0.0  # mean latency of late, seconds
         self.base = 0.0  # and in calm; 0: not known yet
         self.patience = float("inf")  # seconds after which clients leave, where many do
@@ -158,7 +162,7 @@ class Admission:
             self.refused += 1
             return REFUSED
         wait = max(0.0, min(self.wait, USABLE * timeout - self.there))
-        if self.waiting >= min(self.room, max(self.least, int(self.rate * wait))):
+        if self.waiting >= min(self.room, max(self.least, int(self._throughput * wait))):
             self.refused += 1
             if not self._yields(rank, client):
                 return REFUSED
@@ -249,6 +253,8 @@ class Admission:
         counted = min(passed, STOOD)
         kept = exp(-counted / RATE_TAU)
         self.rate = self.rate * kept + answers / counted * (1.0 - kept)
+        kept = exp(-counted / LULL_TAU)
+        self._throughput = max(self.rate, self._throughput * kept + answers / counted * (1.0 - kept))
         if passed > STOOD:  # what has queued up before us comes next, and says nothing of what goes on coming
             self._onset = self._stood = now
         elif now - self._stood > STOOD:
@@ -292,7 +298,7 @@ class Admission:
             self._onset = now
         burst = now - self._onset < LASTS or self._coming <= GROWS * self._going
         whole = min(max(BURST_FLOOR, BURST * self.base), WITHIN * self.patience) if burst and not self.given else goal
-        self.there = bound / self.rate if self.rate else 0.0
+        self.there = bound / self._throughput if self._throughput else 0.0
         self.wait = max(0.0, whole - self.there)
         self.limit = min(self.most, bound) if self.held else self.most
 

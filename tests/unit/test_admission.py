@@ -6,7 +6,7 @@ import random
 from collections import deque
 from typing import Any
 
-from adaptive.admission import ENTERS, GOAL, REFUSED, SPARE, USABLE, WAITS, Admission, Rank
+from adaptive.admission import BURST, ENTERS, GOAL, REFUSED, SPARE, USABLE, WAITS, Admission, Rank
 
 SERVICE, SLOTS = 0.04, 60
 
@@ -253,6 +253,18 @@ def full(admission: Admission, now: float, client: str, rank: Rank = Rank.NORMAL
     while admission.enter(now, item := object(), client, rank) == WAITS:
         items.append(item)
     return items
+
+
+def test_who_comes_while_the_endpoints_stand_still_for_less_than_may_be_waited_is_not_refused() -> None:
+    admission = made()
+    now = overload(admission, calm(admission), 1.0)
+    found = []
+    for _ in range(int(BURST * SERVICE / 2 / 0.01)):
+        now += 0.01
+        admission.sweep(now)
+        found += [admission.enter(now, object()) for _ in range(7)]
+    assert WAITS in found
+    assert REFUSED not in found
 
 
 def test_a_full_queue_makes_room_for_a_higher_priority_by_turning_the_newest_of_a_lower_one_away() -> None:
