@@ -54,7 +54,7 @@ def _part(one: Shown) -> Part:
 
 
 def _note(one: Shown) -> str:
-    text = f"{1e6 * one.each:.0f} µs, +{one.added:.2%}, at most +{one.most_added:.1%}"
+    text = f"{1e6 * one.each:.0f} µs of CPU each, load +{one.added:.2%}, at most +{one.most_added:.1%} in {WINDOW} s"
     return f"INVALID: {one.invalid}; {text}" if one.invalid else text
 
 
