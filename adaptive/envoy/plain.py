@@ -64,12 +64,9 @@ class Plain:
             (table.said, NOTHING_SAID.__eq__),
         )
         for column, plain in few:
-            for value in set(column):
-                if not plain(value):
-                    odd.update(_where(column, value))
+            odd.update(_where(column, {value for value in set(column) if not plain(value)}))
         odd.update(number for number, text in enumerate(table.numbers) if NONE in text)
-        for request in self._met(table.request):
-            odd.update(_where(table.request, request))
+        odd.update(_where(table.request, self._met(table.request)))
         return odd
 
     def _is_plain(self, text: str) -> bool:
@@ -139,6 +136,6 @@ def _numbers(column: Sequence[str]) -> Numbers:
     return found.reshape(len(column), len(NUMBERS)).T
 
 
-def _where(column: Sequence[str], value: str) -> list[int]:
-    """The numbers of the lines that have a value."""
-    return [number for number, held in enumerate(column) if held == value]
+def _where(column: Sequence[str], values: Set[str]) -> list[int]:
+    """The numbers of the lines that have one of these values."""
+    return [number for number, held in enumerate(column) if held in values] if values else []
