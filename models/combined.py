@@ -50,14 +50,13 @@ class Combined:
 
     def predict(self, features: Floats) -> Floats:
         """Probabilities (n,); NaN for rows with NaN in them, and where it is unsure."""
+        return self.predict_with_least(features)[0]
+
+    def predict_with_least(self, features: Floats) -> tuple[Floats, Floats]:
+        """The same, and the lower ends (n,) of the intervals."""
         odds = self.odds(features)
         low, high = self.calibration.interval(odds)
-        found: Floats = np.where(high - low > UNSURE, np.nan, self.calibration.probability(odds))
-        return found
-
-    def interval(self, features: Floats) -> tuple[Floats, Floats]:
-        """Both ends (n,) of the interval of the probability."""
-        return self.calibration.interval(self.odds(features))
+        return np.where(high - low > UNSURE, np.nan, self.calibration.probability(odds)), low
 
     def contributions(self, features: Floats) -> Floats:
         """In log-odds before calibration: exact for the line, for the trees by the path that a row takes."""

@@ -47,8 +47,9 @@ class Failures:
         """Takes the attempts since the last call; returns the nats against each endpoint, (slots,)."""
         p0, p1 = np.minimum(np.maximum(usual, LEAST_SHARE), 0.4), _SHARES
         gain = failures * np.log(p1 / p0) + (attempts - failures) * np.log((1 - p1) / (1 - p0))
-        gain = np.where(p1 >= APART * p0, gain, -1.0)
-        self.sums = np.minimum(np.maximum(self.sums + np.where(attempts > 0, gain, 0.0), 0.0), MOST)
+        gain[p1 < APART * p0] = -1.0
+        gain[:, attempts <= 0] = 0.0
+        self.sums = np.minimum(np.maximum(self.sums + gain, 0.0), MOST)
         found: Floats = np.maximum(self.sums.max(axis=0) - math.log(len(SHARES)), 0.0)
         return found
 

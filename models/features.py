@@ -79,7 +79,7 @@ def build(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
     """Features (slots, COUNT) in scales of the schema. `errors` (slots,) is the objective's share of failures."""
     raw = known(np.array([*_raw(seen, past, peers, errors), *_of_the_past(past)]))
     found: Floats = np.minimum(np.maximum(raw.T / _SCALES, -CLIP), CLIP)
-    found[(seen.attempts[2] < LEAST_ATTEMPTS) | (peers.cluster < 0)] = np.nan
+    found[(seen.attempts[2] < LEAST_ATTEMPTS) | peers.nobody] = np.nan
     return found
 
 
@@ -89,13 +89,14 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> list[Floa
     share = (seen.failures + PRIOR * errors) / attempts
     tried = np.where(seen.attempts[1] > 0, share[1], np.nan)
     pooled = seen.measured / (seen.measured + POOL)
+    age = known(seen.oldest)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(seen.latency)
-        p99 = np.log(np.maximum(known(seen.oldest) / seen.p99, 1.0))
+        p99 = np.log(np.maximum(age / seen.p99, 1.0))
         own, slope = (logs[1] - logs[2]) * pooled[1], (logs[0] - logs[1]) * pooled[0]
         tail = np.log(seen.p95)
         waits = 10 * np.maximum(seen.typical, 0.005)
-        oldest = np.log(np.maximum(known(seen.oldest) / waits, 1.0))
+        oldest = np.log(np.maximum(age / waits, 1.0))
         silence = np.where(seen.in_flight > 0, np.log(np.maximum(seen.silence / waits, 1.0)), 0.0)
         checks = np.log(np.maximum(seen.check_seconds, 1e-4))
         mine = np.array(
@@ -106,7 +107,9 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> list[Floa
         )  # fmt: skip
         above = mine - peers.others(mine)
     # What every endpoint's clients do alike is none's fault; alone, it is.
-    above[:3] = np.where(np.isnan(above[:3]), mine[:3] - errors * np.array([[1.0], [0.0], [0.0]]), above[:3])
+    alone = np.isnan(above[:3])
+    if alone.any():
+        above[:3] = np.where(alone, mine[:3] - errors * np.array([[1.0], [0.0], [0.0]]), above[:3])
     above[3:6] *= pooled
     above[8] *= pooled[1]
     return [

@@ -213,9 +213,12 @@ class Learner:
 
 def _with_least(predictor: Predictor, features: Floats) -> tuple[Floats, Floats]:
     """Probabilities, and the lower ends of their intervals, where the predictor knows any."""
-    said = predictor.predict(features)
-    interval = getattr(predictor, "interval", None)
-    return said, interval(features)[0] if interval is not None else said
+    both = getattr(predictor, "predict_with_least", None)
+    if both is None:
+        said = predictor.predict(features)
+        return said, said
+    found: tuple[Floats, Floats] = both(features)
+    return found
 
 
 _MICRO = float(np.log(1e6))

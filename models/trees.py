@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from models.columns import Floats, Ints
 
+KEPT = 4096  # most rows for which what is the same for any rows as many is kept
+
 
 class Trees:
     """The sum of trees, in log-odds. Nodes of all trees in one list: `feature`, `threshold` (x <= threshold goes to
@@ -33,13 +35,13 @@ class Trees:
         if (np.where(leaf, child, child + 1) >= n).any() or (child < np.arange(n)).any():
             raise ValueError("the trees point outside their nodes")
         self.depth = _depth(roots, child)
+        self._begun: tuple[tuple[int, int], Ints, Ints] | None = None  # what `_begin` keeps
 
     def predict(self, features: Floats) -> Floats:
         """Log-odds (n,) of features (n, k); NaN where any feature is NaN."""
-        rows, width = features.shape
+        rows = len(features)
         flat = np.ascontiguousarray(features).reshape(-1)
-        at = np.broadcast_to(self.roots, (rows, len(self.roots))).reshape(-1)
-        start = np.repeat(np.arange(rows) * width, len(self.roots))
+        start, at = self._begin(*features.shape)
         for _ in range(self.depth):
             right = flat.take(start + self.feature.take(at)) > self.threshold.take(at)
             at = self.child.take(at) + right
@@ -53,16 +55,25 @@ class Trees:
         """
         rows, width = features.shape
         found = np.zeros(rows * width)
-        trees = len(self.roots)
         flat = np.nan_to_num(features).reshape(-1)
-        at = np.broadcast_to(self.roots, (rows, trees)).reshape(-1)
-        start = np.repeat(np.arange(rows) * width, trees)
+        start, at = self._begin(rows, width)
         for _ in range(self.depth):
             place = start + self.feature.take(at)
             to = self.child.take(at) + (flat.take(place) > self.threshold.take(at))
             found += np.bincount(place, weights=self.value.take(to) - self.value.take(at), minlength=rows * width)
             at = to
         return found.reshape(rows, width)
+
+    def _begin(self, rows: int, width: int) -> tuple[Ints, Ints]:
+        """Where each row begins, once for each tree, and the root that it is at. Kept for the next ones where they are
+        few, as when it serves.
+        """
+        if self._begun is not None and self._begun[0] == (rows, width):
+            return self._begun[1:]
+        start, at = np.repeat(np.arange(rows) * width, len(self.roots)), np.tile(self.roots, rows)
+        if rows <= KEPT:
+            self._begun = (rows, width), start, at
+        return start, at
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays that `from_arrays` takes."""

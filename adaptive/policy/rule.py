@@ -84,21 +84,42 @@ def judge(
     requests may be held against them, `checked` those with active health checks, `lowered` those not in full service.
     """
     share5 = (seen.failures[1] + PRIOR * errors) / (seen.attempts[1] + PRIOR)
-    tried = np.where(seen.attempts[1] > 0, share5, np.nan)
+    fast = np.where(seen.measured[1] >= 3, seen.latency[1], np.nan)
     # Where nothing fails anywhere, which is nearly always, there is nothing to compare.
     failed = bool(seen.failures[1].any())
-    fast = np.where(seen.measured[1] >= 3, seen.latency[1], np.nan)
-    others = peers.others(np.array([seen.latency[0], fast, tried] if failed else [seen.latency[0], fast]))
-    allowed = np.clip(np.fmax(errors, PEERS * (others[2] - errors)), 1e-4, ALLOWED_MOST) if failed else errors
-    failing = (
-        _failing(seen, allowed) if failed or seen.failures[2].any() or seen.streak.any() else np.zeros_like(errors)
-    )
-    failing = np.where(requests, failing, 0.0)
-    slow, slowness = _slow(seen, others[0], others[1], latency, lowered)
+    if failed:
+        tried = np.where(seen.attempts[1] > 0, share5, np.nan)
+        burst, others, peers_share = peers.others(np.array([seen.latency[0], fast, tried]))
+        allowed = np.clip(np.fmax(errors, PEERS * (peers_share - errors)), 1e-4, ALLOWED_MOST)
+    else:
+        burst, others = peers.others(np.array([seen.latency[0], fast]))
+        allowed = errors
+    if failed or seen.failures[2].any() or seen.streak.any():
+        failing = np.where(requests, _failing(seen, allowed), 0.0)
+    else:
+        failing = np.zeros(len(errors))
+    slow, slowness = _slow(seen, burst, others, latency, lowered)
     slow = np.where(requests, slow, 0.0)
     stalled = np.where(requests, _stalled(seen, peers), 0.0)
     unchecked = np.where(checked, _unchecked(seen, peers, share5 <= allowed), 0.0)
-    score = failing + slow + stalled + unchecked
+    solid, useless = _solid(seen, share5, failing, unchecked, requests)
+    return Judgement(
+        suspicion=suspicion(failing + slow + stalled + unchecked),
+        solid=solid,
+        useless=useless,
+        failing=failing,
+        slow=slow,
+        stalled=stalled,
+        unchecked=unchecked,
+        share=share5,
+        slowness=slowness,
+    )
+
+
+def _solid(seen: Observed, share5: Floats, failing: Floats, unchecked: Floats, requests: Bools) -> tuple[Bools, Bools]:
+    """Where the evidence is enough for more than lowering, and where nothing is lost with the endpoint."""
+    if not (failing.any() or unchecked.any()):
+        return np.zeros(len(share5), dtype=bool), np.zeros(len(share5), dtype=bool)
     quiet = (seen.attempts[1] == 0) & (seen.in_flight == 0)
     dead = (quiet | ~requests) & (unchecked > 0) & (seen.checks_failed >= SILENT_CHECKS)
     # A run that its own share of failures explains is no end of its service: of 30 % failures five in a row come often.
@@ -107,17 +128,7 @@ def judge(
     ended = (seen.unlucky > RUN_SECONDS) & (own >= SOLID) & (seen.timeouts[1] * 2 <= seen.streak)
     mostly = (share5 >= SOLID_SHARE) | ended
     solid = dead | (mostly & (failing >= SOLID)) | (mostly & (failing >= DOUBT) & (unchecked >= SILENT_CHECKS))
-    return Judgement(
-        suspicion=suspicion(score),
-        solid=solid,
-        useless=solid & (dead | ended | (share5 >= USELESS_SHARE)),
-        failing=failing,
-        slow=slow,
-        stalled=stalled,
-        unchecked=unchecked,
-        share=share5,
-        slowness=slowness,
-    )
+    return solid, solid & (dead | ended | (share5 >= USELESS_SHARE))
 
 
 def _failing(seen: Observed, allowed: Floats) -> Floats:
@@ -137,8 +148,8 @@ def _slow(seen: Observed, burst: Floats, others: Floats, objective: Floats, lowe
     peers'.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = seen.latency[0] / burst
-        least = np.where(lowered, seen.latency[1] / others, np.fmin(ratio, seen.latency[1] / others))
+        ratio = seen.latency[1] / others
+        least = np.where(lowered, ratio, np.fmin(seen.latency[0] / burst, ratio))
         nats = DOUBT * np.log(least / SLOW_FROM) / _SLOW_RANGE
         count = np.where(lowered, SLOW_LEAST_LOWERED, SLOW_LEAST_COUNT)
         enough = (seen.measured[1] >= count) & (seen.latency[1] - others > SLOW_LEAST_SECONDS)

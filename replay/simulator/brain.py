@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -145,15 +146,21 @@ class Brain:
         self.handle(ObserverSeen(now, late, 0))
         if len(seen):
             self.handle(OutcomesSeen(now, seen))
-        in_flight, oldest = np.zeros(self.slots), np.full(self.slots, np.nan)
+        self.handle(self.live(now))
+        self.handle(Tick(now))
+
+    def live(self, now: float) -> InFlightSeen:
+        """What is under way in all workers together."""
+        in_flight, oldest = [0.0] * self.slots, [math.inf] * self.slots
         for worker in self.workers:
             for lane in worker.balancer.lanes:
                 if lane.in_flight:
                     slot = lane.slot
                     in_flight[slot] += lane.in_flight
-                    oldest[slot] = np.fmin(oldest[slot], next(iter(lane.outstanding.values())))
-        self.handle(InFlightSeen(now, in_flight, oldest))
-        self.handle(Tick(now))
+                    oldest[slot] = min(oldest[slot], next(iter(lane.outstanding.values())))
+        since = np.array(oldest)
+        since[since == math.inf] = np.nan
+        return InFlightSeen(now, np.array(in_flight), since)
 
     def drain(self) -> Rows:
         """What the workers noted since the last time."""
