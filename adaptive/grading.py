@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from adaptive.ewma import Quantiles
 from adaptive.lanes import CANARY, DEGRADED, FAILURE, HEALTHY, NEVER, SUCCESS, Lane, Lanes
 from adaptive.servers import commonest
-from adaptive.silence import OLDEST_GATE, QUEUED, doubt, stalled
+from adaptive.silence import OLDEST_GATE, QUEUED, STALL_FLOOR, doubt, stalled
 from adaptive.types import FULL_WEIGHT, Cluster, Snapshot
 
 # One gate point in score units: above any load, and small enough that a double keeps the load's ties exact below it.
@@ -173,7 +173,10 @@ class Graded(Lanes):
                 lane.failures.add(GIVEN_UP_STEP, now)
         elif self.tail and now - sent_at > max(self.tail, OLDEST_GATE * self.typical):
             lane.failures.add(GIVEN_UP_STEP, now)
-        self._moved(lane, now)
+        if lane.home is self:
+            self._grade(lane, now)
+        else:
+            self._moved(lane, now)
 
     def _moved(self, lane: Lane, now: float) -> None:
         """Grades a lane at once, wherever it stands now."""
@@ -290,7 +293,8 @@ class Graded(Lanes):
         bar = 0.0
         if in_flight and self.stall_gate:
             oldest = next(iter(lane.outstanding.values()))
-            if in_flight > 1 and stalled(lane, now, oldest, typical, self.woke):
+            # One that has just answered is not stalled; to ask costs a call.
+            if in_flight > 1 and now - lane.answered > STALL_FLOOR and stalled(lane, now, oldest, typical, self.woke):
                 gate += POINT
             if typical:
                 width = lane.servers.count or self.width
@@ -313,7 +317,7 @@ class Graded(Lanes):
         servers = lane.servers
         if typical:
             latency = lane.latency
-            mass = latency.weight(now)
+            mass = latency.mass if latency.at >= now else latency.weight(now)
             if mass > 0.0:
                 mean = latency.total / latency.mass
                 slowness = (mean * mass + typical * PRIOR) / ((mass + PRIOR) * typical)

@@ -56,7 +56,7 @@ def doubt(
                 break
             waited += now - (sent_at if sent_at > woke else woke)
         found = waited / typical
-    if found > DOUBT_GATE or age > max(OLDEST_GATE * typical, tail, QUEUED * queued):
+    if found > DOUBT_GATE or (age > OLDEST_GATE * typical and age > tail and age > QUEUED * queued):
         return None
     load = int(found * DOUBT_GRAIN) * DOUBT_LOAD
     return load if load < DOUBT_MOST else DOUBT_MOST

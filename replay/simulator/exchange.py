@@ -19,12 +19,15 @@ Noted = tuple[float, ...]
 
 
 class Attempt:
-    """One try at one instance. `deadline` 0: not worked out yet."""
+    """One try at one instance. `deadline` 0: not worked out yet, and neither are `until` and `hedge_at`."""
 
     __slots__ = (
         "connect", "connected", "deadline", "exchange", "hedge_at", "in_flight", "instance", "lane", "marks", "met",
         "number", "open", "propensity", "sent_at", "until", "worker",
     )  # fmt: skip
+
+    until: float
+    hedge_at: float
 
     def __init__(self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float) -> None:
         self.exchange, self.worker = exchange, worker
@@ -32,7 +35,7 @@ class Attempt:
         self.sent_at = now
         self.number = exchange.attempts
         self.in_flight = self.met = lane.in_flight + lane.others
-        self.deadline = self.connect = self.propensity = self.until = self.hedge_at = 0.0
+        self.deadline = self.connect = self.propensity = 0.0
         self.connected = self.open = True
         self.marks = 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from operator import sub
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from adaptive import classify
 from adaptive.admission import ENTERS, NORMAL, WAITS, Admission
@@ -80,6 +80,9 @@ class Worker:
         self.published = [0] * len(sim.instances)
         self.total, self.told = sim.totals[gateway], self.published
         self.open = 0  # attempts under way
+        # By slot: attempts that no sweep has seen yet, and the first deadline of the others.
+        self.unseen: list[list[Attempt]] = [[] for _ in sim.instances]
+        self.soonest = [_INF] * len(sim.instances)
         self.swept = 0.0  # when it swept last
         self.changed = False  # whether any began or ended since
         sim.at(self.every * (0.5 + 0.5 * self.rng.random()), self.sweep, None)
@@ -155,6 +158,7 @@ class Worker:
                 marks |= _EXPLORED
             attempt.marks = marks
         self.sent(lane, attempt, now)
+        self.unseen[slot].append(attempt)
         self.open += 1
         self.changed = True
         if self.idle[slot] and not exchange.fresh:
@@ -359,11 +363,26 @@ class Worker:
         # After a standstill, answers that have come meanwhile are read before anything is given up.
         late, self.swept = now - self.swept > ASLEEP, now
         for lane in self.balancer.lanes if self.open and not late else ():
-            if lane.outstanding:
-                for attempt in list(lane.outstanding):
-                    assert isinstance(attempt, Attempt)
-                    if attempt.deadline <= now:
-                        patience.expire(self, attempt, now)
+            slot = lane.slot
+            if self.soonest[slot] <= now:
+                self.soonest[slot] = _INF
+                self.look(slot, cast("list[Attempt]", list(lane.outstanding)), now)
+            elif self.unseen[slot]:
+                self.look(slot, self.unseen[slot], now)
+
+    def look(self, slot: int, attempts: list[Attempt], now: float) -> None:
+        """Works out deadlines at one instance, minds those that have passed, and notes which comes first."""
+        self.unseen[slot] = []
+        soonest = self.soonest[slot]
+        for attempt in attempts:
+            if not attempt.open:
+                continue
+            if not attempt.deadline:
+                patience.plan(self, attempt)
+            if attempt.deadline <= now:
+                patience.expire(self, attempt, now)
+            soonest = min(soonest, attempt.deadline)
+        self.soonest[slot] = soonest
 
     def hear(self) -> None:
         """Counts in flight go to the other workers, and theirs to the balancer where they are not what it has."""

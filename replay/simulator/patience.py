@@ -17,14 +17,8 @@ _INF = float("inf")
 
 
 def expire(worker: Worker, attempt: Attempt, now: float) -> None:
-    """Its deadline has passed, or is not known yet."""
-    if not attempt.open:
-        return
+    """The deadline of an open attempt has passed."""
     exchange = attempt.exchange
-    if not attempt.deadline:
-        plan(worker, attempt)
-    if attempt.deadline > now:
-        return
     if attempt.connected and now >= attempt.hedge_at:
         attempt.hedge_at, attempt.deadline = _INF, attempt.until
         hedge(worker, attempt)
