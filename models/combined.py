@@ -50,13 +50,13 @@ class Combined:
 
     def predict(self, features: Floats) -> Floats:
         """Probabilities (n,); NaN for rows with NaN in them, and where it is unsure."""
-        return self.predict_with_least(features)[0]
+        return self.predict_between(features)[0]
 
-    def predict_with_least(self, features: Floats) -> tuple[Floats, Floats]:
-        """The same, and the lower ends (n,) of the intervals."""
+    def predict_between(self, features: Floats) -> tuple[Floats, Floats, Floats]:
+        """The same, and both ends (n,) of the interval of each."""
         odds = self.odds(features)
         low, high = self.calibration.interval(odds)
-        return np.where(high - low > UNSURE, np.nan, self.calibration.probability(odds)), low
+        return np.where(high - low > UNSURE, np.nan, self.calibration.probability(odds)), low, high
 
     def contributions(self, features: Floats) -> Floats:
         """In log-odds before calibration: exact for the line, for the trees by the path that a row takes."""

@@ -213,12 +213,12 @@ class Learner:
 
 def _with_least(predictor: Predictor, features: Floats) -> tuple[Floats, Floats]:
     """Probabilities, and the lower ends of their intervals, where the predictor knows any."""
-    both = getattr(predictor, "predict_with_least", None)
-    if both is None:
+    predict_between = getattr(predictor, "predict_between", None)
+    if predict_between is None:
         said = predictor.predict(features)
         return said, said
-    found: tuple[Floats, Floats] = both(features)
-    return found
+    said, least, _ = predict_between(features)
+    return said, least
 
 
 _MICRO = float(np.log(1e6))

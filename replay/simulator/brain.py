@@ -24,7 +24,6 @@ from adaptive.types import (
 )
 from models.predictor import Pair, Predictor
 from replay.scenario import Rules
-from replay.simulator.exchange import NOTED, Noted
 from replay.simulator.run import View
 
 if TYPE_CHECKING:
@@ -51,14 +50,9 @@ class Log(Protocol):
         """What followed from the last one."""
 
 
-def rows(noted: list[Noted]) -> Rows:
-    """What the workers noted, as the ring has it."""
-    found = np.zeros(len(noted), OUTCOME_DTYPE)
-    found["load_cpu"] = found["load_app"] = np.nan
-    if noted:
-        for name, column in zip(NOTED, zip(*noted, strict=True), strict=True):
-            found[name] = column
-    return found
+def rows(noted: list[bytes]) -> Rows:
+    """What the workers noted, as columns."""
+    return np.frombuffer(b"".join(noted), OUTCOME_DTYPE)
 
 
 class Checks:
@@ -164,7 +158,7 @@ class Brain:
 
     def drain(self) -> Rows:
         """What the workers noted since the last time."""
-        noted: list[Noted] = []
+        noted: list[bytes] = []
         for worker in self.workers:
             if worker.rows:
                 noted += worker.rows

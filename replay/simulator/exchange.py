@@ -10,13 +10,6 @@ if TYPE_CHECKING:
     from replay.simulator.gateway import Worker
     from replay.simulator.instance import Instance
 
-# What is noted of an attempt, in this order; all else of an Outcome is the same for all.
-NOTED = (
-    "sent_at", "first_byte", "done", "request", "slot", "snapshot", "in_flight", "propensity", "connect", "attempt",
-    "cause", "status", "marks", "worker",
-)  # fmt: skip
-Noted = tuple[float, ...]
-
 
 class Attempt:
     """One try at one instance. `deadline` 0: not worked out yet, and neither are `until` and `hedge_at`."""

@@ -16,10 +16,11 @@ from adaptive.balancer import Balancer
 from adaptive.budget import RetryBudget
 from adaptive.grading import ASLEEP
 from adaptive.lanes import broken, served_at_once
+from adaptive.telemetry.ring import ROW
 from adaptive.types import Cause, Mark, Snapshot
 from replay.scenario import Scenario
 from replay.simulator import patience
-from replay.simulator.exchange import Attempt, Exchange, Noted
+from replay.simulator.exchange import Attempt, Exchange
 from replay.simulator.paths import Paths
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _CENSORED_CAUSES = frozenset((_TIMEOUT_ATTEMPT, _TIMEOUT_ROUTE, _CONNECT_TIMEOUT
 _REPEATABLE, _EXPLORED, _FRESH = int(Mark.REPEATABLE), int(Mark.EXPLORED), int(Mark.FRESH)
 _FINAL, _CENSORED, _HEDGE = int(Mark.FINAL), int(Mark.CENSORED), int(Mark.HEDGE)
 _NAN, _INF = float("nan"), float("inf")
+_packed = ROW.pack
 
 
 class Worker:
@@ -62,7 +64,7 @@ class Worker:
             adaptive=sim.policy.admission and not rules.request_limit and sim.policy.settings.get("limits", 1.0) > 0.0,
         )  # fmt: skip
         self.idle = [0] * len(sim.instances)  # pooled connections, by slot
-        self.rows: list[Noted] | None = [] if noting else None
+        self.rows: list[bytes] | None = [] if noting else None  # outcomes, as the ring has them
         self.chances = balancer.recorded = chances  # whether the probability of each pick is noted too
         self.version = 0
         self.waiting: Snapshot | None = None  # published, and taken at the next sweep
@@ -300,10 +302,10 @@ class Worker:
                 attempt.marks |= _CENSORED
         rows = self.rows
         if rows is not None:
-            rows.append((
-                attempt.sent_at, first, now, attempt.exchange.index * 16 + attempt.exchange.try_, lane.slot,
-                self.version, attempt.in_flight, attempt.propensity, attempt.connect, attempt.number, cause, status,
-                attempt.marks, self.number,
+            rows.append(_packed(
+                attempt.sent_at, first, now, attempt.exchange.index * 16 + attempt.exchange.try_, 0, 0, lane.slot,
+                self.version, attempt.in_flight, attempt.propensity, attempt.connect, _NAN, _NAN, 0, 0, status,
+                attempt.number, cause, attempt.marks, self.number & 255,
             ))  # fmt: skip
 
     def refuse(self, exchange: Exchange, status: int) -> None:

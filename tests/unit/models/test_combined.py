@@ -23,7 +23,7 @@ def test_what_it_says_happens_as_often_in_a_world_it_has_not_seen() -> None:
 
 def test_its_interval_holds_what_happens() -> None:
     model, new = fitted(), world(seed=8)
-    low, high = model.interval(new.features)
+    _, low, high = model.predict_between(new.features)
     order = np.argsort(low + high)
     groups = np.array_split(order, 20)
     inside = [low[g].mean() - 0.02 <= new.labels[g].mean() <= high[g].mean() + 0.02 for g in groups]
