@@ -106,7 +106,7 @@ class Peers:
 class _Alike(NamedTuple):
     """Clusters of like size, so that their values stand in one block: a row a cluster, its slots and room."""
 
-    clusters: list[int]
+    clusters: Ints  # their indexes
     slots: Ints  # (clusters, most)
     absent: Bools | None  # the same: where there is only room; None where there is none
     span: slice | None  # the slots, where they are all of a range in their order
@@ -119,7 +119,7 @@ class _Alike(NamedTuple):
         first = int(slots.flat[0])
         span = slice(first, first + slots.size)
         in_order = np.array_equal(slots.reshape(-1), np.arange(span.start, span.stop))
-        return cls(clusters, slots, absent if absent.any() else None, span if in_order else None)
+        return cls(np.array(clusters), slots, absent if absent.any() else None, span if in_order else None)
 
     def of_all(self, values: Floats) -> Floats:
         """Values (m, slots) as (m, clusters, most); NaN where there is only room."""

@@ -110,34 +110,39 @@ class Past:
         self._peak(seen, peers, passed)
         elastic = self.residuals.elastic
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = seen.failures[1] / seen.attempts[1]
-            long = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
-            mine = np.array([
-                np.log(seen.latency[1]) - elastic * seen.flight[1], np.log(seen.p95), share, long, *self.peaks, recent,
-                self.outstanding.late,
-            ])  # fmt: skip
+            share = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
+            logs = np.log(seen.latency[1]) - elastic * seen.flight[1]
+            mine = np.array([logs, share, *self.peaks, recent, self.outstanding.late])
         others = peers.others(mine)
-        residual, tails = mine[0] - others[0], mine[1] - others[1]
-        usual = np.where(np.isnan(others[3]), 0.05, others[3])
+        residual = mine[0] - others[0]
+        usual = np.where(np.isnan(others[1]), 0.05, others[1])
         self.nats[0] = self.failures.add(new[0] * trusted, new[1] * trusted, usual)
-        beside = self.residuals.beside(others[6], peers, seen.in_flight)
+        beside = self.residuals.beside(others[4], peers, seen.in_flight)
         calm = (self.nats[1] < CALM) & (beside.known > 0)
-        waiting = self.outstanding.speak(seen, beside, known(others[7]), calm, passed)
+        waiting = self.outstanding.speak(seen, beside, known(others[5]), calm, passed)
         self.nats[1] = self.slowness.add(beside.mean, beside.variance, trusted, waiting * trusted)
         self.residuals.learn(at, peers, passed, self.nats[1])
         if not at - self.drawn < STEP - 1e-9:
             since = at - self.drawn if self.drawn == self.drawn else STEP
             self.drawn = at
-            above = np.arcsinh((share - known(others[2])) / BELOW)
-            few = seen.measured[1] / (seen.measured[1] + 5.0)
-            tried = seen.attempts[1] / (seen.attempts[1] + 20.0)
-            self.lines.add(since, np.array([residual, above, tails]), np.array([few, tried, few]) * trusted)
+            self._draw(seen, peers, since, residual, trusted)
         level, slope, sure = self.lines.read()
         rise = slope * 10
         return Trace(
             level[0], rise[0], sure[0], level[1], rise[1], level[2], rise[2],
-            self.peaks - known(others[4:6]), self.nats[0], self.nats[1], known(residual),
+            self.peaks - known(others[2:4]), self.nats[0], self.nats[1], known(residual),
         )  # fmt: skip
+
+    def _draw(self, seen: Observed, peers: Peers, since: float, residual: Floats, trusted: float) -> None:
+        """One more point of each line, `since` seconds after the last one."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mine = np.array([np.log(seen.p95), seen.failures[1] / seen.attempts[1]])
+        others = peers.others(mine)
+        above = np.arcsinh((mine[1] - known(others[1])) / BELOW)
+        few = seen.measured[1] / (seen.measured[1] + 5.0)
+        tried = seen.attempts[1] / (seen.attempts[1] + 20.0)
+        points = np.array([residual, above, mine[0] - others[0]])
+        self.lines.add(since, points, np.array([few, tried, few]) * trusted)
 
     def _peak(self, seen: Observed, peers: Peers, passed: float) -> None:
         waits = 10 * np.maximum(seen.typical, 0.005)

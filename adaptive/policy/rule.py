@@ -160,6 +160,8 @@ def _slow(seen: Observed, burst: Floats, others: Floats, objective: Floats, lowe
 
 def _stalled(seen: Observed, peers: Peers) -> Floats:
     """Nats of silence with attempts in flight, while most of the cluster answers."""
+    if seen.silence.max(initial=0.0) <= STALL_LEAST:
+        return np.zeros(len(seen.silence))
     least = np.maximum(STALL_LEAST, STALL_TYPICAL * seen.typical)
     stalled = (seen.in_flight >= 2) & (seen.silence > least) & (seen.oldest > least) & (seen.oldest < STALL_MOST)
     if not stalled.any():

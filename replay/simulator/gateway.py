@@ -55,6 +55,7 @@ class Worker:
         rules = scenario.rules
         self.sim, self.gateway, self.number, self.balancer = sim, gateway, number, balancer
         self.pick, self.sent, self.closed = balancer.pick, balancer.sent, balancer.closed
+        self.hedge_after = balancer.hedge_after
         self.instances = sim.instances
         self.budget = RetryBudget(*rules.budget, 0.0)
         self.rules, self.route_timeout = rules, rules.route_timeout
@@ -76,8 +77,13 @@ class Worker:
         self.response = self.delayed if self.slow_paths else self.arrived
         self.wire = scenario.wire
         self.every = SWEEP if scenario.workers == 1 else SWEEP_SHARED
-        self.timeout = FIXED * sorted(i.mean for i in sim.instances)[len(sim.instances) // 2]
+        # After how many seconds an attempt is given up, where that is fixed: of repeatable requests, and of others.
         self.timed = sim.policy.timeout
+        fixed = FIXED * sorted(i.mean for i in sim.instances)[len(sim.instances) // 2]
+        self.limits = (
+            rules.attempt_timeout or (fixed if self.timed != "none" else 0.0),
+            rules.attempt_timeout or (fixed if self.timed == "all" else 0.0),
+        )
         # Attempts in flight, by slot: own ones as the others see them; those of all workers; what it was told.
         self.published = [0] * len(sim.instances)
         self.total, self.told = sim.totals[gateway], self.published
@@ -231,11 +237,7 @@ class Worker:
             self.finish(exchange, status)
 
     def refused(self, attempt: Attempt) -> None:
-        """No connection."""
-        self.failed(attempt, _REFUSED)
-
-    def turned_away(self, attempt: Attempt) -> None:
-        """The instance's backlog is full."""
+        """No connection: the instance is down, or its backlog is full."""
         self.failed(attempt, _REFUSED)
 
     def reset(self, attempt: Attempt) -> None:

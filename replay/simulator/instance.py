@@ -98,7 +98,7 @@ class Instance:
             elif len(self.queue) < self.backlog:
                 self.queue.append(attempt)
             else:
-                attempt.worker.turned_away(attempt)
+                attempt.worker.refused(attempt)
             return
         found = self.condition(now)
         if found.unreachable or (found.hang and self.rng.random() < found.hang):
@@ -110,7 +110,7 @@ class Instance:
         elif len(self.queue) < self.backlog:
             self.queue.append(attempt)
         else:
-            attempt.worker.turned_away(attempt)
+            attempt.worker.refused(attempt)
 
     def draw(self, index: int) -> float:
         """The service time of a further attempt: the same work of the request, other luck."""

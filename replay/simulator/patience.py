@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from adaptive.budget import may_give_up
 from adaptive.types import Cause, Mark
-from replay.simulator.exchange import Attempt
+from replay.simulator.exchange import Attempt, Exchange
 
 if TYPE_CHECKING:
     from replay.simulator.gateway import Worker
@@ -45,21 +45,20 @@ def hedge(worker: Worker, attempt: Attempt) -> None:
 
 def plan(worker: Worker, attempt: Attempt) -> None:
     """Works out until when this attempt may take, and when another may go out beside it."""
-    attempt.until = attempt.deadline = given_up(worker, attempt)
-    attempt.hedge_at = _INF
-    if not attempt.exchange.post and not attempt.marks & _HEDGE:
-        after = worker.balancer.hedge_after(attempt.lane)
-        if after > 0.0:
-            attempt.hedge_at = attempt.sent_at + attempt.connect + after
-            attempt.deadline = min(attempt.until, attempt.hedge_at)
-
-
-def given_up(worker: Worker, attempt: Attempt) -> float:
-    """When to give this attempt up."""
     exchange, since = attempt.exchange, attempt.sent_at + attempt.connect
-    limit = worker.rules.attempt_timeout
-    if not limit and (worker.timed == "all" or (worker.timed == "repeatable" and not exchange.post)):
-        limit = worker.timeout
+    attempt.until = attempt.deadline = given_up(worker, attempt, exchange, since)
+    attempt.hedge_at = _INF
+    if not exchange.post and not attempt.marks & _HEDGE:
+        after = worker.hedge_after(attempt.lane)
+        if after > 0.0:
+            attempt.hedge_at = since + after
+            if attempt.hedge_at < attempt.until:
+                attempt.deadline = attempt.hedge_at
+
+
+def given_up(worker: Worker, attempt: Attempt, exchange: Exchange, since: float) -> float:
+    """When to give this attempt up."""
+    limit = worker.limits[exchange.post]
     if not limit:
         if exchange.post or exchange.attempts > worker.rules.retries + exchange.free:
             return exchange.deadline
