@@ -105,18 +105,22 @@ class Stats:
         if len(rows) and (int(slot.max()) >= self.slots or not self.member[slot].all()):
             rows = rows[slot < self.slots]
             rows = rows[self.member[rows["slot"]]]
+            slot = rows["slot"]
         if not len(rows):
             return
         self.rows += len(rows)
-        slot = rows["slot"].astype(np.int64)
+        slot = slot.astype(np.int64)
         sent_at = rows["sent_at"]
         done = np.fmin(np.fmax(rows["done"], at - WINDOWS[-1] + WIDTH), at)
         cause, status = rows["cause"], rows["status"]
         group = np.where(cause == _RESPONSE, _STATUSES[np.minimum(status, 1023)], _CAUSES[cause])
-        typical = self.typical[slot]
-        late = (done - sent_at > LATE_FACTOR * typical) & (typical > 0)
-        group[(cause == _TIMEOUT_ROUTE) & ~late & (typical > 0)] = IGNORED
-        late &= (rows["marks"] & _CENSORED) != 0
+        late = (rows["marks"] & _CENSORED) != 0
+        over = cause == _TIMEOUT_ROUTE
+        if late.any() or over.any():
+            typical = self.typical[slot]
+            waited = (done - sent_at > LATE_FACTOR * typical) & (typical > 0)
+            group[over & ~waited & (typical > 0)] = IGNORED
+            late &= waited
         latency = rows["first_byte"] - sent_at
         known = np.flatnonzero((group == OK) & (latency >= 0))
         micro = np.maximum((np.minimum(latency[known], 3600.0) * _SCALE).astype(np.int64), 1)
@@ -124,7 +128,7 @@ class Stats:
         bins = np.minimum(np.maximum(np.ceil((logs - _FIRST_LOG) / _LOG_RATIO), 0), BINS - 1).astype(np.int64)
         flight = np.log1p(rows["in_flight"][known])
         sums = np.array([micro / _SCALE, logs, flight, flight * flight, flight * logs, logs * logs])
-        sums = (sums * _SCALE).astype(np.int64)
+        sums = np.trunc(sums * _SCALE)  # whole numbers still, and no conversion where they are added up
         measured = slot[known]
         self._count(slot, cause, status, measured * BINS + bins)
         bucket = (done / WIDTH).astype(np.int64)
@@ -139,7 +143,7 @@ class Stats:
         self._runs(slot, done, group)
         self._loads(slot, rows)
 
-    def _add(self, b: int, slot: Ints, group: Ints, late: Bools, measured: Ints, sums: Ints, bins: Ints) -> None:
+    def _add(self, b: int, slot: Ints, group: Ints, late: Bools, measured: Ints, sums: Floats, bins: Ints) -> None:
         """Adds rows of one bucket to it, and to the sums of the windows that hold it. `measured` are the slots of the
         rows whose latency is known, `sums` (6, measured) what the columns from MICROSECONDS on add up.
         """

@@ -24,9 +24,8 @@ from adaptive.types import OUTCOME_FIELDS
 if TYPE_CHECKING:
     import numpy as np
 
-_FIELDS = "<" + "".join(code for _, code, _ in OUTCOME_FIELDS)
-ROW = struct.Struct(_FIELDS + "x" * (-struct.calcsize(_FIELDS) % 8))  # every row begins on a word
-ROW_SIZE = ROW.size
+ROW = struct.Struct("<" + "".join(code for _, code, _ in OUTCOME_FIELDS))
+ROW_SIZE = (ROW.size + 7) & ~7  # every row begins on a word
 HEADER_SIZE = 256
 # 65,536 rows are 13 s of outcomes at 5,000 a second: longer than a brain takes to be replaced; 5.5 MiB a worker.
 CAPACITY = 65_536

@@ -7,6 +7,7 @@ snapshot asks for them, shedding, and one Outcome for each Attempt.
 from __future__ import annotations
 
 import random
+import struct
 from operator import sub
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +17,7 @@ from adaptive.balancer import Balancer
 from adaptive.budget import RetryBudget
 from adaptive.grading import ASLEEP
 from adaptive.lanes import broken, served_at_once
-from adaptive.telemetry.ring import ROW
+from adaptive.telemetry.ring import ROW, ROW_SIZE
 from adaptive.types import Cause, Mark, Snapshot
 from replay.scenario import Scenario
 from replay.simulator import patience
@@ -42,7 +43,7 @@ _CENSORED_CAUSES = frozenset((_TIMEOUT_ATTEMPT, _TIMEOUT_ROUTE, _CONNECT_TIMEOUT
 _REPEATABLE, _EXPLORED, _FRESH = int(Mark.REPEATABLE), int(Mark.EXPLORED), int(Mark.FRESH)
 _FINAL, _CENSORED, _HEDGE = int(Mark.FINAL), int(Mark.CENSORED), int(Mark.HEDGE)
 _NAN, _INF = float("nan"), float("inf")
-_packed = ROW.pack
+_packed = struct.Struct(f"{ROW.format}{ROW_SIZE - ROW.size}x").pack  # as the ring has it
 
 
 class Worker:
@@ -65,7 +66,7 @@ class Worker:
             adaptive=sim.policy.admission and not rules.request_limit and sim.policy.settings.get("limits", 1.0) > 0.0,
         )  # fmt: skip
         self.idle = [0] * len(sim.instances)  # pooled connections, by slot
-        self.rows: list[bytes] | None = [] if noting else None  # outcomes, as the ring has them
+        self.rows: list[bytes] | None = [] if noting else None  # outcomes, packed
         self.chances = balancer.recorded = chances  # whether the probability of each pick is noted too
         self.version = 0
         self.waiting: Snapshot | None = None  # published, and taken at the next sweep
