@@ -41,5 +41,6 @@ The history of a Prometheus server:
     mapping     which metrics mean what; those in mappings/ ship
     prometheus  reads it: the shell that asks
 
-Nothing here reads a clock or calls a global random number; scikit-learn is imported by the constructor that needs it.
+Nothing here reads a clock or calls a global random number; scikit-learn is imported where a model is trained, by the
+function that needs it, and never where one serves.
 """

@@ -36,7 +36,7 @@ from adaptive.types import Cause, Mark
 
 MANY = 1000  # endpoints of the second part
 STEP = 0.01  # seconds between two portions of outcomes
-# Seconds before anything counts: numpy and scikit-learn are loaded, windows filled, the model begun.
+# Seconds before anything counts: numpy is loaded, windows filled, the model begun.
 WARM_UP = 3.0
 ERRORS = 0.01  # share of outcomes that are 500s
 ILL = 0.1  # share of endpoints that fail half their attempts: a brain has most to do when something is wrong

@@ -28,7 +28,7 @@ from adaptive.bench.running import Gateway, Origin, configuration
 
 CONNECTIONS = 32
 WARM_UP = 2000  # requests that open the connections and fill the caches, for each candidate
-# Seconds after the first outcomes at which the brain has loaded scikit-learn and learned for the first time: its labels
+# Seconds after the first outcomes at which the brain has learned for the first time: its labels
 # come one horizon (2 s) later. The start is not what a request costs.
 SETTLE = 5.0
 HEADERS: dict[str, Request] = {"same": browser, "varied": varied}

@@ -42,7 +42,7 @@ def test_a_log_fed_to_a_fresh_controller_gives_identical_commands() -> None:
 
 
 def test_the_seed_of_the_hash_changes_nothing() -> None:
-    """Two processes that import scikit-learn: some three seconds each."""
+    """Two processes, of some two seconds each."""
     code = "from tests.simulation.test_controller_replay import digest; print(digest())"
     found = {
         subprocess.run(

@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.linear_model import SGDClassifier
 
 from models.features import COUNT, NAMES
-from models.online import BATCH, INTERCEPT, RATE_LEAST, OnlinePredictor
+from models.online import BATCH, BREACH, INTERCEPT, PULL, RATE, RATE_LEAST, OnlinePredictor, descend
 
 
 def row(**values: float) -> np.ndarray:
@@ -75,11 +76,30 @@ def test_extreme_rows_leave_it_finite() -> None:
 
 
 def test_the_rate_falls_and_does_not_vanish() -> None:
-    model = OnlinePredictor()
-    for _ in range(5000):
-        model.fits += 1
-    model.learn(np.zeros((2, COUNT)), np.array([0.0, 1.0]), np.ones(2))
-    assert model._model.eta0 == RATE_LEAST
+    moved = []
+    for fits in (0, 5000, 50000):
+        model = OnlinePredictor()
+        model.fits = fits
+        model.learn(np.zeros((1, COUNT)), np.array([1.0]), np.ones(1))
+        moved.append((model.intercept - INTERCEPT) / (1 - PULL))
+    wrong = BREACH * (1 - 1 / (1 + np.exp(-(INTERCEPT + np.log(BREACH)))))  # the gradient of a breach not foreseen
+    assert moved == pytest.approx([RATE * wrong, RATE_LEAST * wrong, RATE_LEAST * wrong])
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, BATCH])
+def test_a_pass_is_that_of_scikit_learn(n: int) -> None:
+    rng = np.random.default_rng(n)
+    theirs = SGDClassifier(penalty=None, loss="log_loss", learning_rate="constant", eta0=RATE, random_state=7)
+    theirs.partial_fit(np.zeros((2, COUNT)), [0.0, 1.0], classes=[0.0, 1.0])
+    ours, intercept = rng.normal(size=COUNT), 0.5
+    theirs.coef_, theirs.intercept_ = ours[None].copy(), np.array([intercept])
+    for scale in (1.0, 3.0, 6.0):  # far from the middle, too
+        features, labels = scale * rng.normal(size=(n, COUNT)), (rng.random(n) < 0.3).astype(float)
+        weights = rng.random(n) + 0.1
+        theirs.partial_fit(features, labels, sample_weight=weights)
+        ours, intercept = descend(features, labels, RATE * weights, ours, intercept, 7)
+        np.testing.assert_allclose(ours, theirs.coef_[0], rtol=1e-9, atol=1e-12)
+        assert intercept == pytest.approx(theirs.intercept_[0], rel=1e-9)
 
 
 def test_importing_the_models_imports_no_scikit_learn() -> None:

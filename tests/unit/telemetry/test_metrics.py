@@ -326,7 +326,6 @@ def test_hostile_names_are_escaped() -> None:
     assert Reading(metrics)("requests_total", route='a"b\nc\\d', code_class="2xx") == 0
 
 
-# Takes over a second where it is the first to load scikit-learn.
 def test_what_the_controller_really_reports_is_shown() -> None:
     import json
 
