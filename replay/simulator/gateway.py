@@ -146,7 +146,7 @@ class Worker:
         lane = self.pick(now, repeatable, exchange.tried)
         if lane is None:
             if not hedge:
-                self.refuse(exchange, 503)
+                self.finish(exchange, 503)
             return
         exchange.attempts += 1
         sim.attempts += 1
@@ -260,7 +260,7 @@ class Worker:
         if again and self.may_go_again(exchange, attempt.lane.slot, cause):
             self.try_once(exchange)
         else:
-            self.refuse(exchange, classify.answer(cause))
+            self.finish(exchange, classify.answer(cause))
 
     def may_go_again(self, exchange: Exchange, slot: int, cause: int) -> bool:
         """Whether another attempt follows, and if so, takes what it costs."""
@@ -310,10 +310,6 @@ class Worker:
                 self.version, attempt.in_flight, attempt.propensity, attempt.connect, _NAN, _NAN, 0, 0, status,
                 attempt.number, cause, attempt.marks, self.number & 255,
             ))  # fmt: skip
-
-    def refuse(self, exchange: Exchange, status: int) -> None:
-        """The gateway answers itself."""
-        self.finish(exchange, status)
 
     def finish(self, exchange: Exchange, status: int) -> None:
         """The client gets its answer."""
