@@ -30,15 +30,18 @@ class Outstanding:
         self.usual = np.zeros(slots)
 
     def update(self, at: float, in_flight: Floats, closed: Floats | Ints) -> tuple[Floats, Floats]:
-        """Takes the counts of this moment, and what `closed` since the start. Returns ages (TICKS,), NaN where there
-        was no tick, and how many of the outstanding ones are of each age or older, (TICKS, slots).
+        """Takes the counts of this moment, and what `closed` since the start. Returns ages (ticks,), NaN where there
+        was no tick, and how many of the outstanding ones are of each age or older, (ticks, slots); ticks of which none
+        is outstanding any more are left out at the end.
         """
         self.sent[1:], self.since[1:] = self.sent[:-1], self.since[:-1]
         self.sent[0], self.since[0] = np.fmax(in_flight - self.in_flight + (closed - self.closed), 0.0), at
         self.in_flight, self.closed = in_flight.copy(), closed.astype(np.float64)
         younger = np.cumsum(self.sent, axis=0) - self.sent
-        counts: Floats = np.minimum(np.maximum(in_flight - younger, 0.0), self.sent)
-        return at - self.since, counts
+        left = in_flight - younger
+        ticks = max(1, int(np.count_nonzero((left > 0.0).any(axis=1))))  # `left` falls from tick to tick
+        counts: Floats = np.minimum(np.maximum(left[:ticks], 0.0), self.sent[:ticks])
+        return at - self.since[:ticks], counts
 
     def speak(self, seen: Observed, beside: Residual, others: Floats, calm: Bools, passed: float) -> Floats:
         """What they say at this moment, (sizes, slots) in nats: the oldest by its age, the rest by the ages that they
@@ -50,7 +53,7 @@ class Outstanding:
         with np.errstate(divide="ignore", invalid="ignore"):
             late = np.fmax((np.log(ages)[:, None] - beside.expected) / beside.spread, 0.0) * (counts > 0)
             oldest = np.fmax((np.log(seen.oldest) - beside.expected) / beside.spread, 0.0)
-        oldest[~some | ~(seen.oldest < np.fmax.reduce(ages))] = 0.0
+        oldest[~some | ~(seen.oldest < seen.at - np.fmin.reduce(self.since))] = 0.0
         rest = np.maximum((counts * (late > 0)).sum(axis=0) - 1.0, 0.0)
         mean = ((counts * late).sum(axis=0) - late.max(axis=0)) / np.maximum(rest, 1.0)
         self.late = (oldest + rest * mean) / np.maximum(seen.in_flight, 1.0)
