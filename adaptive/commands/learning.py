@@ -117,8 +117,10 @@ def _time(option: str, text: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def train(tables: Iterable[Table], part: float, seed: int, store: Store, at: float, say: Say, limit: str) -> str:
-    """Fits a pair to the first part, scores it on the rest, saves it; its id. Raises Failure."""
+def train(
+    tables: Iterable[Table], part: float, seed: int, store: Store, at: float, say: Say, limit: str, where: str
+) -> str:
+    """Fits a pair to the first part, scores it on the rest, saves it; its id. Raises Failure, which says `where`."""
     from models import default
     from models.combined import to_arrays
     from models.features import SCHEMA
@@ -129,7 +131,7 @@ def train(tables: Iterable[Table], part: float, seed: int, store: Store, at: flo
     try:
         learned = learn(gathered(tables), part, seed, default.pair(seed))
     except NotFitted as error:
-        raise Failure(str(error)) from None
+        raise Failure(f"{where}: {error}") from None
     arrays, meta = to_arrays(learned.pair)
     scores = {**learned.document(), "part": part}
     made = Manifest(default.KIND, SCHEMA, at, seed, learned.data, (), scores, meta, command())

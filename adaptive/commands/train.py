@@ -67,7 +67,8 @@ def train(
             tables, limit = learning.of_prometheus(asked, say), learning.COUNTED
         else:
             tables, limit = learning.of_recordings(paths, spread, say), ""
-        made = learning.train(tables, part, seed, kept, clock.wall(), say, limit)
+        where = prometheus or ", ".join(map(str, paths))
+        made = learning.train(tables, part, seed, kept, clock.wall(), say, limit, where)
     else:
         raise Failure("nothing to train on: name recordings, a day of calls, or a server with --prometheus")
     finish(kept, made, name)

@@ -127,6 +127,8 @@ def _header(found: Mapping[str, Any], path: Path) -> Header:
     known = {key: found[key] for key in Header.__dataclass_fields__ if key in found}
     try:
         known["endpoints"] = {str(int(slot)): (str(pair[0]), str(pair[1])) for slot, pair in found["endpoints"].items()}
+        for key in ("config_hash", "source", "partial"):
+            known[key] = str(found.get(key, ""))
         for key in ("nodes", "routes", "clusters", "lacks"):
             known[key] = tuple(str(name) for name in found.get(key, ()))
         known["wall_offset"] = float(found["wall_offset"])

@@ -331,3 +331,13 @@ def test_a_trace_of_one_instance_is_read(tmp_path: Path) -> None:
     made = rows()
     made["slot"] = 1
     assert set(read([written(tmp_path, made)]).rows["slot"]) == {1}
+
+
+@pytest.mark.parametrize("key", ["partial", "source", "config_hash"])
+def test_what_a_header_says_is_text_whatever_was_written_there(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "t.parquet"
+    write(Trace(HEADER, rows()), path)
+    table = pq.read_table(path)
+    told = {**read_header(path), key: 7}
+    pq.write_table(table.replace_schema_metadata({b"adaptive": json.dumps(told).encode()}), path)
+    assert getattr(read([path]).header, key) == "7"
