@@ -52,7 +52,9 @@ def record(folder: Path, files: int, ill: bool = True) -> Path:
     return folder
 
 
+@pytest.mark.timeout(240)
 def test_files_train_a_model_together_and_a_wreck_among_them_is_passed_over(tmp_path: Path) -> None:
+    """Half a minute of work: three files are read, and both horizons are trained by parts, with all their scores."""
     folder, store = record(tmp_path / "recordings", 3), tmp_path / "store"
     (folder / "outcomes-999.parquet").write_bytes(b"PAR1 no more")
     trained = run("train", folder, "--store", store, "--as", "challenger", "--jobs", "1")
