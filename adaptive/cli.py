@@ -5,6 +5,7 @@ Nothing heavy is imported before the command that needs it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -102,10 +103,12 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        _drop_output()
         sys.exit(1)
     except OSError as error:
         where = error.filename or ("standard output" if error.errno in _OF_WRITING else "")
+        if not error.filename:
+            _drop_output()
         _die(f"{where}: {error.strerror}" if where else str(error))
     except Exception as error:
         if os.environ.get("ADAPTIVE_TRACEBACK"):
@@ -117,6 +120,12 @@ def main() -> NoReturn:
 def _terminated(number: int, _: object) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does: with what it began taken back, and its processes ended."""
     sys.exit(128 + number)
+
+
+def _drop_output() -> None:
+    """What is left to be written to standard output is lost, or the interpreter tries once more at its end."""
+    with contextlib.suppress(OSError):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _die(message: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """Distributions from values some of which are lower bounds: the product-limit estimator, and its quantiles.
 
 Source: Kaplan & Meier 1958. Beyond the last value the table goes on as a normal with the values' median
-and lower half would: of logarithms of times, log-normal.
+and lower half would: of logarithms of times, log-normal; but nowhere below the bounds of those that are hidden there.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ def table(values: Floats, bound: Column, points: int = POINTS) -> Floats:
         spread = float(np.interp(0.5, middle, at) - np.interp(0.16, middle, at))  # what is below is not hidden
         z = norm.ppf(np.minimum(p[beyond], 1.0 - 0.5 / points)) - norm.ppf(top)
         made[beyond] = at[-1] + spread * z
+    hidden = x[x > at[-1]]
+    if len(hidden):  # each is known to be as long at least
+        made[beyond] = np.maximum(made[beyond], np.interp(p[beyond], np.linspace(top, 1.0, len(hidden)), hidden))
     return np.asarray(np.maximum.accumulate(made))
 
 

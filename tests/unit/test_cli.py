@@ -133,9 +133,10 @@ def test_a_full_disk_is_told_with_the_file_and_nothing_half_written_stays(tmp_pa
 def test_standard_output_may_be_full_or_closed(tmp_path: Path) -> None:
     """Two processes of some 0.3 s."""
     (tmp_path / "report.json").write_text(json.dumps(document("simulate", "nothing", "")))
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     for redirection, said in (("> /dev/full", "standard output: No space left on device\n"), (">&-", "")):
         command = f"{sys.executable} -m adaptive.cli report {tmp_path / 'report.json'} {redirection}"
-        ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        ended = subprocess.run(["sh", "-c", command], env=buffered, capture_output=True, text=True, check=False)
         assert (ended.stderr, ended.returncode) == (said, 1 if said else 0)
 
 

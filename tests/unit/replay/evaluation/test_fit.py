@@ -280,6 +280,14 @@ def test_lower_bounds_move_the_upper_quantiles_only() -> None:
     assert table[[250, 500, 900]] == pytest.approx(-np.log(1.0 - np.array([0.25, 0.5, 0.9])), rel=0.04)
 
 
+def test_a_tail_that_is_hidden_altogether_is_as_long_as_its_lower_bounds() -> None:
+    rng = np.random.default_rng(13)
+    usual, hidden = rng.normal(0.0, 0.05, 960), np.full(40, 2.0)  # what the usual ones alone say ends at 0.2
+    table = survival.table(np.r_[usual, hidden], np.r_[np.zeros(960, dtype=bool), np.ones(40, dtype=bool)])
+    assert table[970] >= 2.0 and table[950] < 0.2
+    assert (np.diff(table) >= 0.0).all()
+
+
 def test_naive_replay_draws_from_where_the_policy_would_have_sent() -> None:
     found = seen(
         trace([queue(np.random.default_rng(0), 9, 50.0), queue(np.random.default_rng(1), 9, 50.0, lambda t: 9.0)])
