@@ -38,12 +38,17 @@ class Pipe:
             return 0
         if self._since is None:
             self._since = now
-        lost = 0
-        if now - self._since >= PATIENCE:
-            for _ in range(AT_ONCE // _PIECE):
-                if self._waiting() < self._half:
-                    break
-                lost += os.read(self.fd, _PIECE).count(b"\n")
+        if now - self._since < PATIENCE:
+            return 0
+        lost, piece = 0, b"\n"
+        for _ in range(AT_ONCE // _PIECE):
+            if self._waiting() < self._half:
+                break
+            piece = os.read(self.fd, _PIECE)
+            lost += piece.count(b"\n")
+        while not piece.endswith(b"\n") and self._waiting():  # what is left of a line could be taken for another one
+            piece = os.read(self.fd, 1)
+            lost += piece.count(b"\n")
         return lost
 
     def _waiting(self) -> int:

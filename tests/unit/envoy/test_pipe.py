@@ -61,6 +61,16 @@ def test_what_waits_in_vain_is_thrown_away_and_counted_from_the_oldest_on(pipe: 
     assert lost + rest(pipe) == written
 
 
+def test_nothing_is_torn_by_it(pipe: Pipe) -> None:
+    written = fill(pipe)
+    pipe.relieve(10.0)
+    lost = pipe.relieve(10.0 + PATIENCE)
+    kept = b""
+    while len(kept) < (written - lost) * len(LINE):
+        kept += os.read(pipe.fd, 1 << 16)
+    assert kept == (written - lost) * LINE
+
+
 def test_a_reader_that_keeps_up_loses_nothing(pipe: Pipe) -> None:
     for second in range(10):
         written = fill(pipe)
