@@ -62,8 +62,10 @@ class Row:
 
     @property
     def explained(self) -> bool:
-        """Whether chance explains all of life's distance from the simulation."""
-        return all(by_chance(self.draws, self.lived, 1 if self.again is None else 2))
+        """Whether chance explains what is wrong."""
+        found = by_chance(self.draws, self.lived, 1 if self.again is None else 2)
+        wrong = {text.split()[0] for text in self.wrong}
+        return all(ok for name, ok in zip(foretold.NAMES, found, strict=True) if name in wrong)
 
     @property
     def lived(self) -> Figures:

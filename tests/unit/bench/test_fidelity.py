@@ -72,7 +72,7 @@ def test_chance_explains_life_only_as_far_as_other_luck_moves_the_simulation() -
     assert by_chance(draws, Figures(0.035, 0.145, 70.0)) == [True, True, True]
     assert by_chance(draws, Figures(0.036, 0.16, 100.0)) == [False, False, False]
     assert by_chance(draws, Figures(0.035, 0.14, 75.0), lives=4) == [True, True, False]  # a mean of four varies less
-    off = dataclasses.replace(ROW, live=dataclasses.replace(LIFE, failed=70.0), draws=draws)
+    off = dataclasses.replace(ROW, live=dataclasses.replace(LIFE, p50=0.0351, failed=70.0), draws=draws)
     assert "WRONG: failed -30, which chance explains" in fidelity.line(off)
     text = "\n".join(fidelity.table(Result(0.0008, (ROW, off), ())))
     assert "1 of 2 rows" in text and "1 more within what chance explains" in text
