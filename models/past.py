@@ -97,8 +97,8 @@ class Past:
 
     def update(self, seen: Observed, peers: Peers, totals: Sequence[Floats | Ints], trusted: float = 1.0) -> Trace:
         """Takes one moment. `totals`: attempts, failures, measured, sums of log latency and of log(1 + in flight),
-        each since the start. `trusted` from 0 to 1 scales new evidence: an observer that runs late
-        saw its own delay.
+        each since the start. `trusted` from 0 to 1 scales new evidence: an observer that runs late saw its
+        own delay.
         """
         at = seen.at
         passed = at - self.at if self.at == self.at else 0.0

@@ -22,7 +22,7 @@ from adaptive.arena import lateness, live
 from adaptive.arena.live import Live
 from adaptive.bench import foretold
 from adaptive.bench.foretold import Foretold
-from adaptive.bench.likeness import SIMULATED, Figures, by_chance, middle, misorders, misses, pairs, spread
+from adaptive.bench.likeness import SIMULATED, Figures, beyond, by_chance, middle, misorders, misses, pairs, spread
 from replay import scenario_file
 from replay.policies import named
 from replay.scenario import Instance, Load, Scenario, Service
@@ -64,8 +64,8 @@ class Row:
     def explained(self) -> bool:
         """Whether chance explains what is wrong."""
         found = by_chance(self.draws, self.lived, 1 if self.again is None else 2)
-        wrong = {text.split()[0] for text in self.wrong}
-        return all(ok for name, ok in zip(foretold.NAMES, found, strict=True) if name in wrong)
+        wrong = beyond(self.simulated, self.lived, SIMULATED)
+        return all(ok for ok, off in zip(found, wrong, strict=True) if off)
 
     @property
     def lived(self) -> Figures:

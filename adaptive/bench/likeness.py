@@ -52,14 +52,14 @@ PREDICTED = Bounds(0.10, 0.20)  # one that is known by a trace under another pol
 def misses(said: Figures, truth: Figures, bounds: Bounds) -> list[str]:
     """The figures that are off by more than they may."""
     p50, p99, failed = said.off(truth)
-    found = [
-        f"{name} {off:+.1%}"
-        for name, off, most in (("p50", p50, bounds.p50), ("p99", p99, bounds.p99))
-        if abs(off) > most
-    ]
-    if abs(failed) > allowance(truth.failed):
-        found.append(f"failed {failed:+.0f}")
-    return found
+    told = (f"p50 {p50:+.1%}", f"p99 {p99:+.1%}", f"failed {failed:+.0f}")
+    return [text for text, off in zip(told, beyond(said, truth, bounds), strict=True) if off]
+
+
+def beyond(said: Figures, truth: Figures, bounds: Bounds) -> list[bool]:
+    """Whether p50, p99 and failures are off by more than they may."""
+    p50, p99, failed = (abs(off) for off in said.off(truth))
+    return [p50 > bounds.p50, p99 > bounds.p99, failed > allowance(truth.failed)]
 
 
 def by_chance(draws: Sequence[Figures], truth: Figures, lives: int = 1) -> list[bool]:

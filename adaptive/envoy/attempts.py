@@ -127,7 +127,7 @@ class Attempts:
         """One entry, which came at `now`."""
         number = self.numbers.get(entry.endpoint)
         if number is None:
-            self._strange(entry.endpoint or entry.cluster)
+            self._strange(entry.endpoint)
             return
         endpoint = self.endpoints[number]
         sent_at = entry.began - self.offset

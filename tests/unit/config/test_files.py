@@ -9,6 +9,7 @@ import trustme
 
 from adaptive.config.errors import ConfigErrors
 from adaptive.config.load import check_files, load, parse
+from tests import certificates
 
 TEXT = """\
 listen:
@@ -34,11 +35,7 @@ def written(folder: Path, log: str = "access.log") -> str:
 @pytest.fixture
 def certified(tmp_path: Path) -> Path:
     """A folder with all that TEXT names."""
-    authority = trustme.CA()
-    leaf = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    leaf.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificates.write(tmp_path, "localhost")
     return tmp_path
 
 

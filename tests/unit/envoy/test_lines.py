@@ -30,7 +30,6 @@ def test_a_line_has_the_fields_that_envoy_is_told_to_write() -> None:
 def test_a_line_is_an_entry() -> None:
     assert read(line()) == Entry(
         endpoint="all|127.0.0.1:2",
-        cluster="",
         route="r",
         request="q",
         method="GET",
