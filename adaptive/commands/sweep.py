@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
@@ -42,6 +42,10 @@ def sweep(
     resume: Annotated[
         bool, typer.Option(help="Go on with what --file has not got, if a row of each policy comes out as it was.")
     ] = False,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="What regrets need of every row (.csv.xz): cells it has are not run, new ones join it."),
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.0, help="Stop after so long, to be resumed; 0: never.")] = 0.0,
     regret: Annotated[
         Path | None, typer.Option(help="Draw regrets there (.svg, .png), held out; a table beside it.", metavar="FILE")
@@ -53,13 +57,16 @@ def sweep(
     are made.
     """
     from replay.scenario import ScenarioError
+    from replay.sweep.kept import SUFFIX
     from replay.sweep.regret import LIMIT
-    from replay.sweep.rows import RowsError
+    from replay.sweep.rows import RowsError, key
     from replay.sweep.spread import SpreadError
 
     whole = regret is not None
-    if minutes and file is None:
+    if minutes and file is None and kept is None:
         raise typer.BadParameter("what is stopped is resumed from a file: name it with --file", param_hint="--minutes")
+    if kept is not None and not kept.name.endswith(SUFFIX):
+        raise typer.BadParameter(f"{kept.name!r} does not end in {SUFFIX}", param_hint="--kept")
     if regret is not None and regret.suffix not in (".svg", ".png"):
         raise typer.BadParameter(f"{regret.name!r} ends in neither .svg nor .png", param_hint="--regret")
     if regret is not None and file is not None and regret.with_suffix(".csv").resolve() == file.resolve():
@@ -68,17 +75,22 @@ def sweep(
         raise typer.BadParameter(f"regrets are relative to the {LIMIT}: name it too", param_hint="--policy")
     ready(file)
     ready(regret)
+    ready(kept)
     try:
         cells = _cells(
             scenarios, policy, fleets or (FLEETS if whole else "8"), loads or (LOADS if whole else "0.7"),
             seeds or (SEEDS if whole else "1"), held_out or whole, seconds, mean,
         )  # fmt: skip
-        rows = _run(cells, partial(_spread, jobs=jobs, backend=backend, address=address), out, file, resume, minutes)
+        spreading = partial(_spread, jobs=jobs, backend=backend, address=address)
+        with _keeping(kept, cells, spreading) as rows:
+            new = [cell for cell in cells if cell.key() not in rows]
+            for row in _run(new, spreading, out, file, resume, minutes):
+                rows[key(row)] = row
         if regret is not None:
-            _draw(rows, regret)
+            _draw(list(rows.values()), regret)
     except (ScenarioError, RowsError, SpreadError) as error:
         raise Failure(str(error)) from None
-    if any(row["error"] for row in rows):
+    if any(row["error"] for row in rows.values()):
         raise typer.Exit(1)
 
 
@@ -106,9 +118,27 @@ def _spread(cells: Sequence[Cell], **how: Any) -> Iterator[dict[str, Any]]:
     return spread(measure, cells, **how)
 
 
+@contextmanager
+def _keeping(path: Path | None, cells: list[Cell], spreading: Any) -> Iterator[dict[tuple[str, ...], dict[str, Any]]]:
+    """Rows of these cells by what tells them apart: first those that are kept; what joins them is, however it ends."""
+    from replay.sweep import kept
+    from replay.sweep.rows import key
+
+    rows, other = kept.still(kept.read(path) if path is not None and path.exists() else [], cells, spreading)
+    for line in other.values():
+        typer.echo(f"{path}: rows of before a change are made again: {line}", err=True)
+    wanted = {cell.key() for cell in cells}
+    found = {key(row): row for row in rows if key(row) in wanted}
+    try:
+        yield found
+    finally:
+        if path is not None:
+            kept.write(path, [*rows, *found.values()])
+
+
 def _run(
     cells: list[Cell], spreading: Any, out: str, file: Path | None, resume: bool, minutes: float
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """The rows of these cells: those that the file has, and those that are made now, written as they come."""
     from replay.report.write import naming
     from replay.sweep import rows as tables
@@ -120,8 +150,8 @@ def _run(
     elif file is not None and file.exists() and file.stat().st_size:
         raise Failure(f"{file} is there already: --resume goes on with it, or name another")
     _as_before(cells, done, spreading, file)
+    yield from (row for row in done if tables.key(row) in wanted)
     todo = tables.left(cells, done)
-    made: list[dict[str, Any]] = []
     with naming(file), ExitStack() as stack:
         to = stack.enter_context(_table(file, done)) if file is not None else sys.stdout
         if file is None and out == "csv":
@@ -129,12 +159,11 @@ def _run(
         progress = Progress(len(todo), "cells")
         stack.callback(progress.close)
         end = clock.monotonic() + 60.0 * minutes if minutes else float("inf")
-        for lot in _lots(todo, 100 if minutes else len(todo)):
+        for begin in range(0, len(todo), lot := 100 if minutes else max(1, len(todo))):
             if clock.monotonic() > end:
-                typer.echo(f"{len(todo) - len(made)} of {len(cells)} cells are left: --resume goes on", err=True)
+                typer.echo(f"{len(todo) - begin} of {len(cells)} cells are left: --resume goes on", err=True)
                 break
-            for row in spreading(lot):
-                made.append(row)
+            for row in spreading(todo[begin : begin + lot]):
                 if file is not None or out == "csv":
                     tables.write(to, row)
                 else:
@@ -142,7 +171,7 @@ def _run(
                 if row["error"]:
                     typer.echo(f"{' '.join(tables.key(row))}: {row['error']}", err=True)
                 progress.step(row["scenario"])
-    return [row for row in done if tables.key(row) in wanted] + made
+                yield row
 
 
 def _as_before(cells: list[Cell], done: list[dict[str, Any]], spreading: Any, file: Path | None) -> None:
@@ -150,13 +179,8 @@ def _as_before(cells: list[Cell], done: list[dict[str, Any]], spreading: Any, fi
     from replay.sweep.again import changed, sample
 
     if other := changed(sample(cells, done), spreading):
-        lines = "\n  ".join(other)
+        lines = "\n  ".join(other.values())
         raise Failure(f"{file}: rows of before a change; take those of these policies out, or name another:\n  {lines}")
-
-
-def _lots(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
-    for begin in range(0, len(cells), max(1, size)):
-        yield cells[begin : begin + size]
 
 
 def _table(file: Path, done: list[dict[str, Any]]) -> IO[str]:

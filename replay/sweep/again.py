@@ -15,8 +15,8 @@ from replay.sweep.measure import FIGURES, Row
 from replay.sweep.rows import key
 
 
-def sample(cells: Sequence[Cell], done: Iterable[Row]) -> list[tuple[Cell, Row]]:
-    """Of each policy one cell that has a row, of the smallest fleet; which scenario, its name decides."""
+def sample(cells: Iterable[Cell], done: Iterable[Row], each: int = 1) -> list[tuple[Cell, Row]]:
+    """Of each policy so many cells that have a row, of the smallest fleet; which scenarios, its name decides."""
     by_key = {cell.key(): cell for cell in cells}
     found: dict[str, list[tuple[Cell, Row]]] = defaultdict(list)
     for row in done:
@@ -26,17 +26,18 @@ def sample(cells: Sequence[Cell], done: Iterable[Row]) -> list[tuple[Cell, Row]]
     for policy, pairs in found.items():
         least = min(cell.n for cell, _ in pairs)
         small = [pair for pair in pairs if pair[0].n == least]
-        chosen.append(small[zlib.crc32(policy.encode()) % len(small)])
+        first = zlib.crc32(policy.encode())
+        chosen += [small[(first + i * len(small) // each) % len(small)] for i in range(min(each, len(small)))]
     return chosen
 
 
-def changed(pairs: Sequence[tuple[Cell, Row]], run: Callable[[Sequence[Cell]], Iterable[Row]]) -> list[str]:
-    """Of those whose figures are others now, what is different, a line each."""
-    lines = []
-    for (_, before), now in zip(pairs, run([cell for cell, _ in pairs]), strict=True):
+def changed(pairs: Sequence[tuple[Cell, Row]], run: Callable[[Sequence[Cell]], Iterable[Row]]) -> dict[str, str]:
+    """What is different, a line for each policy of whose figures one is another now."""
+    lines: dict[str, str] = {}
+    for (cell, before), now in zip(pairs, run([cell for cell, _ in pairs]), strict=True):
         name = " ".join(key(before)[:-1])
         if now["error"]:
-            lines.append(f"{name}: fails now: {now['error']}")
-        elif other := next((figure for figure in FIGURES if now[figure] != before[figure]), ""):
-            lines.append(f"{name}: {other} is {now[other]!r} now, and was {before[other]!r}")
+            lines[cell.policy] = f"{name}: fails now: {now['error']}"
+        elif other := next((figure for figure in FIGURES if figure in before and now[figure] != before[figure]), ""):
+            lines[cell.policy] = f"{name}: {other} is {now[other]!r} now, and was {before[other]!r}"
     return lines

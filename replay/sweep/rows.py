@@ -43,16 +43,21 @@ def read(path: Path) -> list[Row]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RowsError(f"{path}: no table of a sweep: not UTF-8 text, at byte {error.start}") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path, columns: tuple[str, ...] = COLUMNS) -> list[Row]:
+    """The rows of a file's text, which may hold some of the columns only. Raises RowsError, naming the file."""
     lines = text[: text.rfind("\n") + 1].splitlines()
     found = []
     for number, fields in enumerate(csv.reader(lines), 1):
         if number == 1:
-            if tuple(fields) != COLUMNS:
+            if tuple(fields) != columns:
                 raise RowsError(f"{path}: no table of a sweep: its columns are {', '.join(fields)[:80]}")
             continue
-        if len(fields) != len(COLUMNS):
-            raise RowsError(f"{path}:{number}: {len(fields)} fields, and {len(COLUMNS)} are wanted")
-        found.append(_row(dict(zip(COLUMNS, fields, strict=True)), f"{path}:{number}"))
+        if len(fields) != len(columns):
+            raise RowsError(f"{path}:{number}: {len(fields)} fields, and {len(columns)} are wanted")
+        found.append(_row({"error": "", **dict(zip(columns, fields, strict=True))}, f"{path}:{number}"))
     return found
 
 
@@ -60,7 +65,7 @@ def _row(fields: dict[str, str], where: str) -> Row:
     made: Row = dict(fields)
     if fields["error"]:
         return {name: fields[name] for name in (*KEY, "error")}
-    for name in FIGURES:
+    for name in (name for name in FIGURES if name in fields):
         try:
             made[name] = int(fields[name]) if name in WHOLE else float(fields[name])
         except ValueError:

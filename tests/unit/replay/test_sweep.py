@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from adaptive.commands.progress import Progress, until
 from adaptive.failure import Failure
 from replay.policies import named
 from replay.scenario import ScenarioError
-from replay.sweep import regret
+from replay.sweep import kept, regret
 from replay.sweep import rows as tables
 from replay.sweep.again import sample
 from replay.sweep.cells import Cell, Stock, grid, known
@@ -234,6 +234,61 @@ def test_rows_of_before_a_change_are_not_gone_on_with(tmp_path: Path) -> None:
     assert path.read_text() == before
 
 
+def test_rows_that_are_kept_are_not_made_again_and_give_the_same_regrets(tmp_path: Path) -> None:
+    """Two seconds: the picture, twice."""
+    store, picture = tmp_path / "rows.csv.xz", tmp_path / "regret.svg"
+    asked = [*ASKED, "--loads", "0.7", "--kept", str(store), "--regret", str(picture)]
+    first = CliRunner().invoke(app, [*asked, "--seeds", "1"])
+    assert first.exit_code == 0, first.output
+    both = CliRunner().invoke(app, asked)
+    assert [line.split(",")[:5] for line in both.stdout.splitlines() if line.startswith("s")][1:] == [
+        [cell.scenario, cell.policy, "5", "0.7", "1"] for cell in cells() if cell.seed == 1
+    ]
+    assert "4 cells a policy, 2 seeds, 0 rows missing" in both.stdout
+    rows = [measure(cell) for cell in cells()]
+    assert {tables.key(row): row for row in kept.read(store)} == {tables.key(row): kept.rounded(row) for row in rows}
+    over = [Regret(found).over("gates", "clairvoyant") for found in (kept.read(store), rows)]
+    assert over[0] == pytest.approx(over[1], rel=1e-4)  # five digits of each
+    before = store.read_bytes()
+    kept.write(store, reversed(kept.read(store)))
+    assert store.read_bytes() == before
+
+
+def test_what_is_kept_of_a_policy_that_is_another_now_is_made_again_and_the_rest_is_not(tmp_path: Path) -> None:
+    store = tmp_path / "rows.csv.xz"
+    rows = [kept.rounded(measure(cell)) for cell in cells()]
+    kept.write(store, [{**row, "p99": 2 * row["p99"]} if row["policy"] == "gates" else row for row in rows])
+    found = CliRunner().invoke(app, [*ASKED, "--kept", str(store)])
+    assert "rows of before a change are made again: s1_slow_node gates 5 0.7" in found.stderr
+    assert [line.split(",")[1] for line in found.stdout.splitlines()[1:]] == ["gates"] * 4
+    assert {tables.key(row): row for row in kept.read(store)} == {tables.key(row): row for row in rows}
+
+
+def test_what_was_made_until_a_sweep_is_interrupted_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "rows.csv.xz"
+    made = iter([measure(cells()[0])])
+
+    def interrupted(work: Sequence[Cell], **_: object) -> Iterator[dict[str, Any]]:
+        yield from made if work else ()
+        if work:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_command, "_spread", interrupted)
+    assert CliRunner().invoke(app, [*ASKED, "--kept", str(store)]).exit_code == 130
+    assert [tables.key(row) for row in kept.read(store)] == [cells()[0].key()]
+
+
+@pytest.mark.parametrize("cut", [0, 40, -1])
+def test_kept_rows_that_are_cut_off_are_refused_and_left_as_they_are(tmp_path: Path, cut: int) -> None:
+    store = tmp_path / "rows.csv.xz"
+    kept.write(store, [measure(cells()[0])])
+    store.write_bytes(left := store.read_bytes()[:cut])
+    error = CliRunner().invoke(app, [*ASKED, "--kept", str(store)]).exception
+    assert isinstance(error, Failure)
+    assert str(error).startswith(f"{store}: no rows of a sweep, or cut off")
+    assert store.read_bytes() == left
+
+
 def test_rows_go_to_stdout_as_csv_or_json() -> None:
     found = CliRunner().invoke(app, ASKED)
     rows = list(csv.DictReader(io.StringIO(found.stdout)))
@@ -249,6 +304,7 @@ def test_rows_go_to_stdout_as_csv_or_json() -> None:
         ["--seeds", "0"], ["--seeds", "3:3"], ["--fleets", "0"], ["--loads", "2"], ["--policy", "nobody"],
         ["--minutes", "1"], ["--regret", "x.gif"], ["--regret", "x.svg", "--policy", "gates"],
         ["--regret", "x.svg", "-o", "x.csv"], ["--seconds", "inf"], ["--mean", "inf"],
+        ["--kept", "x.csv"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_told(wrong: list[str]) -> None:
