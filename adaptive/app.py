@@ -11,14 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adaptive import clock
 from adaptive.gateway import boot as boots
 from adaptive.gateway import logs
 
 if TYPE_CHECKING:
-    from adaptive.config.model import Config, RecorderConfig
+    from adaptive.config.model import Config, RecorderConfig, RouteConfig
     from adaptive.gateway.boot import Configuration
     from adaptive.gateway.brain import Controller, EventLog, Recorder
     from adaptive.gateway.fleet import Launch
@@ -171,7 +171,24 @@ def _header(configuration: Configuration) -> Header:
         nodes=config.envoy.nodes,
         routes=tuple(route.name for route in config.routes),
         clusters=tuple(config.clusters),
+        rules={route.name: _rules(config, route) for route in config.routes},
     )
+
+
+def _rules(config: Config, route: RouteConfig) -> dict[str, Any]:
+    """What the gateway does with a route's requests beside picking."""
+    cluster = config.clusters[route.cluster]
+    budget, check = cluster.retry_budget, cluster.health_check
+    return {
+        "route_timeout": route.timeout,
+        "attempt_timeout": route.attempt_timeout,
+        "retries": route.retries,
+        "retry_statuses": list(route.retry_statuses),
+        "connect_timeout": cluster.timeouts.connect,
+        "budget": [budget.ratio, budget.minimum, budget.window],
+        "check_interval": check.interval if check is not None else 0.0,
+        "check_timeout": check.timeout if check is not None else 0.0,
+    }
 
 
 def state_directory() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -121,6 +122,7 @@ def _record(cell: Cell, path: Path) -> None:
         routes=("route",),
         clusters=(CLUSTER,),
         endpoints={str(m.slot): (CLUSTER, m.endpoint.address) for m in members},
+        rules={"route": {**asdict(scenario.rules), "retry_statuses": sorted(scenario.rules.retry_statuses)}},
         source=f"adaptive simulate {scenario.name} --policy {cell.policy}",
     )
     try:

@@ -52,8 +52,9 @@ class RecordingError(Exception):
 class Header:
     """What one must know to use a recording. `wall_offset` is wall-clock time minus monotonic time, in seconds.
 
-    `nodes` are the Envoys that the configuration names, by their number in the column of the worker; `source` is what
-    recorded, `lacks` names the columns that it could not know, `partial` says which rows are missing.
+    `nodes` are the Envoys that the configuration names, by their number in the column of the worker; `rules` are what
+    the gateway does beside picking, by route: fields of `replay.scenario.Rules`; `source` is what recorded, `lacks`
+    names the columns that it could not know, `partial` says which rows are missing.
     """
 
     config_hash: str = ""
@@ -64,6 +65,7 @@ class Header:
     routes: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     endpoints: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # slot → (cluster, host:port)
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: str = "adaptive serve"
     lacks: tuple[str, ...] = ()
     partial: str = ""

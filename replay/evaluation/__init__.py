@@ -2,7 +2,8 @@
 
 From the trace to the fleet: attempts → spans (what was not service) → queueing, services (slots, service times) →
 pooling → fit; survival has distributions with lower bounds, segments the stretches in which something stays the same.
-From the fleet to the answer: logged, recorded (the self-check) → support (refusals) → figures → evaluate → document.
-Beside it: chances, target, estimators, overlap, beside; naive (what must fail); intervals; factors.
+From the fleet to the answer: gateway (its rules), logged, recorded (the self-check) → support (refusals) → figures →
+evaluate → document. Beside it: chances, target, estimators, overlap, beside; naive (what must fail);
+intervals; factors.
 Of two policies that ran side by side: differences (the estimator) → experiment.
 """

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adaptive.types import Mark
-from replay.evaluation import recorded
+from replay.evaluation import gateway, recorded
 from replay.evaluation.attempts import EvaluationError, Recording, Seen, seen
 from replay.evaluation.beside import beside
 from replay.evaluation.figures import NAMES, Check, Guess, check, figures, guess
@@ -112,6 +112,7 @@ def evaluate(
     told = bool(logged)
     logged = logged or _likely(data, say)
     given = dict(weights or {})
+    rules = rules or gateway.rules(trace.header, data)
     made = fit(data, np.random.default_rng([seed, 1]), timeout=timeout, warm=warm, rules=rules, weights=given)
     worlds = [scenario(made, np.random.default_rng([seed, 2, k]), given) for k in range(draws)]
     stage = _Stage(made, worlds, seed, seeds, simulate or _simulator(), predictor, jobs)

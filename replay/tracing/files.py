@@ -131,6 +131,7 @@ def _header(found: Mapping[str, Any], path: Path) -> Header:
             known[key] = str(found.get(key, ""))
         for key in ("nodes", "routes", "clusters", "lacks"):
             known[key] = tuple(str(name) for name in found.get(key, ()))
+        known["rules"] = {str(route): dict(rules) for route, rules in found.get("rules", {}).items()}
         known["wall_offset"] = float(found["wall_offset"])
         known["workers"] = int(found["workers"])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -44,6 +44,7 @@ def merged(parts: Sequence[Part]) -> Merged:
     base = parts[0].header
     clusters, routes, slots = list(base.clusters), list(base.routes), dict(base.endpoints)
     runs: dict[float, int] = {}
+    rules: dict[str, Mapping[str, Any]] = {}
     notes: list[str] = []
     tables = []
     for part in parts:
@@ -51,6 +52,9 @@ def merged(parts: Sequence[Part]) -> Merged:
         rows["cluster"] = _renumber(rows["cluster"], header.clusters, clusters)
         rows["route"] = _renumber(rows["route"], header.routes, routes)
         rows["slot"] = _slots(rows["slot"], header.endpoints, slots)
+        for route in (name for name, own in header.rules.items() if rules.get(name, own) != own):
+            notes.append(f"{part.path}: the route {route} has other rules from here on, which are taken for all")
+        rules |= header.rules
         run = runs.setdefault(header.wall_offset, len(runs))
         rows["request"] += np.uint64(run << _RUN)
         ahead = header.wall_offset - base.wall_offset
@@ -65,6 +69,7 @@ def merged(parts: Sequence[Part]) -> Merged:
         clusters=tuple(clusters),
         routes=tuple(routes),
         endpoints=slots,
+        rules=rules,
         workers=max(part.header.workers for part in parts),
         lacks=tuple(sorted({name for part in parts for name in part.header.lacks})),
         partial="; ".join(dict.fromkeys(p.header.partial for p in parts if p.header.partial)),

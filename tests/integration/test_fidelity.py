@@ -7,8 +7,11 @@ from pathlib import Path
 from adaptive.arena import live
 from adaptive.bench import fidelity, foretold
 from adaptive.bench.likeness import Figures
+from replay.evaluation.attempts import seen
+from replay.evaluation.gateway import rules
 from replay.scenario import Instance, Load, Scenario, Service
 from replay.simulator.simulation import simulate
+from replay.trace import read
 from replay.troubles import fault
 
 SLOW = (fault("slow", 2.0, 6.0, factor=3.0),)
@@ -35,6 +38,8 @@ async def test_a_simulation_tells_what_life_is(tmp_path: Path) -> None:
     policy = f"least_request@random={foretold.SHARE:g}"
     run = simulate(SCENARIO, policy, SCENARIO.seed)
     simulated, lived = Figures.of(run.seen(), run.failures()), fidelity.figures(one)
+    trace = read([one.recording])
+    assert rules(trace.header, seen(trace)) == SCENARIO.rules, "a recording says what its gateway does"
     (told,) = foretold.foretell(one, [one], print)
     assert told.said is not None, told.reason
     for said, truth in ((simulated, lived), (told.said, told.truth)):

@@ -21,7 +21,14 @@ from adaptive.telemetry.recorder import Limits, Recorder, open_file
 from adaptive.telemetry.recording import Header, RecordingError, read_header, read_recording
 from adaptive.types import OUTCOME_FIELDS, Cluster, Endpoint, Member, Topology
 
-HEADER = Header(config_hash="c0ffee", seeds={"picks": 7}, wall_offset=1.7e9, workers=2, routes=("front", "api"))
+HEADER = Header(
+    config_hash="c0ffee",
+    seeds={"picks": 7},
+    wall_offset=1.7e9,
+    workers=2,
+    routes=("front", "api"),
+    rules={"api": {"retries": 1}},
+)
 
 
 def topology(generation: int = 1, first_port: int = 9000, count: int = 3) -> Topology:
@@ -94,6 +101,7 @@ def test_the_header_tells_where_the_rows_come_from(tmp_path: Path) -> None:
         "nodes": [],
         "routes": ["front", "api"],
         "clusters": ["api"],
+        "rules": {"api": {"retries": 1}},
         "endpoints": {"0": ["api", "127.0.0.1:9000"], "1": ["api", "127.0.0.1:9001"], "2": ["api", "127.0.0.1:9002"]},
     }
 

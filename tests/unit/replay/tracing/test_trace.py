@@ -316,6 +316,16 @@ def test_files_of_two_topologies_share_names_and_not_numbers(tmp_path: Path) -> 
     assert names == ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.9:80", "10.0.0.1:80"]
 
 
+def test_rules_of_routes_are_joined_and_where_they_change_it_is_said(tmp_path: Path) -> None:
+    front, back = {"retries": 2}, {"retries": 0}
+    headers = [{"front": front}, {"front": front, "back": back}, {"front": back}]
+    for i, told in enumerate(headers):
+        written(tmp_path, rows(2, 100.0 * i), replace(HEADER, rules=told), name=f"{i}.parquet")
+    warnings: list[str] = []
+    assert read([tmp_path], warnings.append).header.rules == {"front": back, "back": back}
+    assert len(warnings) == 1 and "2.parquet: the route front has other rules" in warnings[0]
+
+
 def test_after_a_reboot_times_go_on_and_requests_are_not_mixed_up(tmp_path: Path) -> None:
     written(tmp_path, rows(start=90_000.0), name="a.parquet")
     written(tmp_path, rows(start=20.0), replace(HEADER, wall_offset=HEADER.wall_offset + 90_000.0), name="b.parquet")
