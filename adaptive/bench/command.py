@@ -29,6 +29,7 @@ class DataPlane(str, Enum):  # noqa: UP042 - typer shows the values
 
     embedded = "embedded"
     envoy = "envoy"
+    xds = "xds"
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """CPU time per proxied request, of the gateway as a whole and of Envoy and nginx on the same work.
 
-With Envoy as the gateway's data plane, what that Envoy costs is set beside Envoy alone as well, and how long a decision
-takes until Envoy has acknowledged it is measured.
+With Envoy as the gateway's data plane, started by it or (xds) by this command, what that Envoy costs is set beside
+Envoy alone as well, and how long a decision takes until Envoy has acknowledged it is measured.
 
 Every candidate runs all the time; in each pair each of them in turn gets the same closed-loop load from this process,
 in an order that is turned round from pair to pair, so that a machine that warms up or slows down favours nobody. What
@@ -22,9 +22,9 @@ from pathlib import Path
 
 from adaptive.bench.acks import Acks, acknowledged
 from adaptive.bench.load import ClosedLoop, Request, browser, varied
-from adaptive.bench.peers import Envoy, Nginx, Peer
+from adaptive.bench.peers import Edge, Envoy, Nginx, Peer
 from adaptive.bench.processes import cpu_by_role, spent, usages
-from adaptive.bench.running import Gateway, Origin, configuration
+from adaptive.bench.running import Gateway, Origin, configuration, free_port
 
 CONNECTIONS = 32
 WARM_UP = 2000  # requests that open the connections and fill the caches, for each candidate
@@ -76,17 +76,21 @@ async def measure(pairs: int, requests: int, headers: str, say: Say, data_plane:
             await origin.start()
             candidates: dict[str, Gateway | Peer] = {}
             settings = configuration(origin.addresses, recorder={"directory": str(folder / "recordings")})
-            plane = ("--data-plane", data_plane)
-            candidates["adaptive"] = await stack.enter_async_context(Gateway(folder, settings, plane))
+            if data_plane == "xds":
+                settings["envoy"] = {"service": f"127.0.0.1:{free_port()}"}
+            gateway = Gateway(folder, settings, ("--data-plane", data_plane))
+            candidates["adaptive"] = await stack.enter_async_context(gateway)
+            edge = await stack.enter_async_context(Edge(folder, gateway)) if data_plane == "xds" else None
             for kind in (Envoy, Nginx):
                 peer = kind(folder, origin.addresses)
                 if why := peer.missing():
                     result.skipped[peer.name] = why
                 else:
                     candidates[peer.name] = await stack.enter_async_context(peer)
-            gateway = candidates["adaptive"]
-            assert isinstance(gateway, Gateway)
             await gateway.deciding()
+            trees = {name: [candidate.pid] for name, candidate in candidates.items()}
+            if edge is not None:
+                trees["adaptive"].append(edge.pid)
             for rest in (SETTLE, 0.0):
                 for candidate in candidates.values():
                     await ClosedLoop(candidate.port, make, WARM_UP, CONNECTIONS).run()
@@ -96,23 +100,26 @@ async def measure(pairs: int, requests: int, headers: str, say: Say, data_plane:
                 if pair % 2:
                     order.reverse()
                 for who in order:
-                    await _turn(who, candidates[who], make, requests, result)
+                    await _turn(who, candidates[who].port, trees[who], make, requests, result)
                 say(_line(pair + 1, result, order))
-            if data_plane == "envoy":
+            if data_plane != "embedded":
                 result.acks = await acknowledged(gateway, origin.addresses)
     return result
 
 
-async def _turn(name: str, candidate: Gateway | Peer, make: Request, requests: int, result: Measured) -> None:
-    """One candidate's share of one pair."""
-    before = cpu_by_role(usages(candidate.pid, detailed=False))
-    done = await ClosedLoop(candidate.port, make, requests, CONNECTIONS).run()
+async def _turn(name: str, port: int, trees: list[int], make: Request, requests: int, result: Measured) -> None:
+    """One candidate's share of one pair: what is spent by all that descends from these processes."""
+
+    def used() -> dict[str, float]:
+        return cpu_by_role(one for pid in trees for one in usages(pid, detailed=False))
+
+    before = used()
+    done = await ClosedLoop(port, make, requests, CONNECTIONS).run()
     await asyncio.sleep(REST)
-    used = spent(before, cpu_by_role(usages(candidate.pid, detailed=False)))
     if done.bad:
         result.failed[name] = result.failed.get(name, 0) + done.bad
         result.failures.setdefault(name, done.failures[0])
-    micro = {role: 1e6 * seconds / requests for role, seconds in used.items()}
+    micro = {role: 1e6 * seconds / requests for role, seconds in spent(before, used()).items()}
     result.costs.setdefault(name, []).append(sum(micro.values()))
     if name == "adaptive":
         for role, cost in micro.items():

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from adaptive.bench.running import NotStarted, end, free_port, listening
+from adaptive.bench.running import Gateway, NotStarted, end, free_port, listening
 from adaptive.envoy.binary import find
+from adaptive.gateway.process import environment
 
 
 class Peer:
@@ -82,7 +85,7 @@ class Envoy(Peer):
         return [binary, "-c", str(path), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
 
     def bootstrap(self) -> dict[str, Any]:
-        """Its configuration."""
+        """Its configuration, in JSON form."""
         http = "type.googleapis.com/envoy.extensions.filters"
         manager = {
             "@type": f"{http}.network.http_connection_manager.v3.HttpConnectionManager",
@@ -128,6 +131,27 @@ class Envoy(Peer):
                 ],
             }
         }
+
+
+class Edge(Envoy):
+    """An Envoy that a gateway steers and has not started: all that it has is what `adaptive envoy bootstrap` prints."""
+
+    name = "edge"
+
+    def __init__(self, folder: Path, gateway: Gateway) -> None:
+        super().__init__(folder, ())
+        self.gateway = gateway
+        self.port = gateway.port
+
+    def bootstrap(self) -> dict[str, Any]:
+        """As the command prints it."""
+        words = ("envoy", "bootstrap", "-c", str(self.gateway.path), "--node", self.name)
+        command = [sys.executable, "-P", "-m", "adaptive.cli", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+        if done.returncode:
+            raise NotStarted(f"no bootstrap: {done.stderr}")
+        made: dict[str, Any] = json.loads(done.stdout)
+        return made
 
 
 def _envoy_address(address: str) -> dict[str, Any]:
