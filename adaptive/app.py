@@ -168,7 +168,6 @@ def _header(configuration: Configuration) -> Header:
         seeds={"root": config.model.seed},
         wall_offset=clock.wall() - clock.monotonic(),
         workers=config.workers,
-        nodes=config.envoy.nodes,
         routes=tuple(route.name for route in config.routes),
         clusters=tuple(config.clusters),
         rules={route.name: _rules(config, route) for route in config.routes},

@@ -22,6 +22,7 @@ from adaptive.announcement import LIFETIME, READY, Announcement
 from adaptive.config.model import Config
 from adaptive.envoy import messages
 from adaptive.envoy.attempts import Attempts
+from adaptive.envoy.bootstrap import LOCAL
 from adaptive.envoy.lines import Lines
 from adaptive.envoy.patience import Patience
 from adaptive.envoy.pipe import open_pipe
@@ -56,6 +57,7 @@ TELL = 0.25  # seconds; how often the supervisor is told how it goes
 # Seconds that a new configuration may take to be in force everywhere before it is confirmed all the same: who has not
 # answered by then is slow, and will.
 TAKEN = 3.0
+OTHERS = 255  # the number of all Envoys that have none of their own: a row has a byte for it
 _FINAL = int(Mark.FINAL)
 
 
@@ -77,13 +79,14 @@ class Station:
         self._announcements: dict[int, tuple[Announcement, float]] = {}
         self.service = Service(self._known, self._entries)
         self.service.answered = self._answered
-        self.service.lost = self.ring.lose
+        self.service.came = self._number
+        self.service.lost = self._lost
         self.delays = Durations()  # from a decision to an Envoy's ACK
         self.configuration: Configuration | None = None
         self.steering: Steering | None = None
         self.channel: Channel | None = None
         self._texts: dict[str, str] = {}
-        self._nodes: dict[str, int] = {}  # an Envoy's number in a row, by its name
+        self._nodes: dict[str, int] = {}  # an Envoy's number in a row, by its name: as they came, for good
         self._decided: dict[str, tuple[str, float]] = {}  # cluster → (version of its endpoints, when decided)
         self._seen = -2  # version of the Snapshot looked at last
         self.patience = Patience()
@@ -123,7 +126,10 @@ class Station:
 
     def _message(self, message: Message) -> None:
         kind = message["type"]
-        if kind == "configure":
+        if kind == "envoys":  # what the station before this one knew of them
+            self._nodes = {name: number for number, name in enumerate(message["names"])}
+            self.service.dropped.update(message["dropped"])
+        elif kind == "configure":
             self._spawn(self._configure(Configuration.of(message)))
         elif kind == "drain":
             self._send({"type": "drained", "cut": 0})  # requests are not here
@@ -170,8 +176,6 @@ class Station:
         }
         endpoints = {push.cluster: self._assignment(config, push) for push in pushes}
         self._texts, self.configuration, self.steering = texts, configuration, steering
-        if config.envoy.nodes:  # those that are named are numbered as recordings name them; others, as they come
-            self._nodes = {name: number for number, name in enumerate(config.envoy.nodes)}
         self.attempts.configure(config, configuration.slots, steering)
         self.reader.plain.configure()
         self.service.take(translate.CLUSTER, made[translate.CLUSTER])
@@ -269,10 +273,27 @@ class Station:
     # Up: outcomes.
 
     def _entries(self, node: str, told: Sequence[str]) -> None:
+        self.reader.take("".join(f"{line}\n" for line in told), self._number(node), clock.monotonic())
+
+    def _number(self, node: str) -> int:
+        """An Envoy's number in a row. Who records learns its name before there is any."""
         number = self._nodes.get(node)
-        if number is None:  # a byte tells them apart in a row; from the 255th on they share the last
-            number = self._nodes[node] = min(len(self._nodes), 255)
-        self.reader.take("".join(f"{line}\n" for line in told), number, clock.monotonic())
+        if number is None:
+            number = len(self._nodes)
+            if number >= OTHERS:
+                return OTHERS
+            self._nodes[node] = number
+            self._tell_envoys()
+        return number
+
+    def _lost(self, count: int) -> None:
+        """Entries that an Envoy has dropped."""
+        self.ring.lose(count)
+        self._tell_envoys()
+
+    def _tell_envoys(self) -> None:
+        """Tell what the brain names them by, and what the next station must know."""
+        self._send({"type": "envoys", "names": list(self._nodes), "dropped": self.service.dropped})
 
     def _listen_to_pipe(self) -> None:
         self._wait_for_lines(open_pipe(self.pipe))
@@ -299,7 +320,7 @@ class Station:
             return
         if self.steering is None:
             return
-        self.reader.take(self.lines.cut(data), 0, clock.monotonic())
+        self.reader.take(self.lines.cut(data), self._number(LOCAL), clock.monotonic())
 
     def _announced(self, slot: int, said: Announcement) -> None:
         """What an endpoint says of itself goes to the brain; the same again only when it is soon to lapse."""

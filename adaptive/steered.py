@@ -11,7 +11,7 @@ from typing import Any
 from adaptive import clock
 from adaptive.config.model import Config
 from adaptive.envoy import binary, messages
-from adaptive.envoy.bootstrap import Node, bootstrap, command
+from adaptive.envoy.bootstrap import LOCAL, Node, bootstrap, command
 from adaptive.envoy.pipe import Pipe
 from adaptive.envoy.process import Envoy, Place, Taken
 from adaptive.gateway.boot import Logging
@@ -25,7 +25,6 @@ Serve = Callable[[Path, Config, Logging, "Launch | None", "Steered | None"], Cor
 START = 30.0  # seconds until Envoy must serve
 LOOK = 0.25  # seconds between two looks at the pipe
 STALE = 3.0  # seconds after which what the station told is no longer news
-NAME = "local"  # the node that is started here
 
 
 class Steered:
@@ -140,7 +139,7 @@ def prepared(config: Config, place: Place, level: str) -> Envoy:
     def words(path: str) -> list[str]:
         return command(program, path, config.workers, level, flush)
 
-    made = bootstrap(config, Node(NAME, socket=place.service, admin=place.admin))
+    made = bootstrap(config, Node(LOCAL, socket=place.service, admin=place.admin))
     return Envoy(place, made, words, lambda: None)
 
 

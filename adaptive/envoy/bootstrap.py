@@ -11,6 +11,7 @@ from adaptive.envoy.translate.words import SERVICE, Json, extension, seconds, so
 # configuration was read, and one of them counts the characters of a target.
 EXPRESSIONS = {"re2.max_program_size.error_level": 1_000_000, "re2.max_program_size.warn_level": 1_000_000}
 
+LOCAL = "local"  # the name of the Envoy that is started here
 ACTIVE = "http.adaptive.downstream_rq_active"  # how many requests are under way: what a drain waits for
 # How many entries of the log of attempts were dropped: what is told of fewer than there were is known with less right.
 DROPPED = "access_logs.open_telemetry_access_log.logs_dropped"

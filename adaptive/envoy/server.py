@@ -28,6 +28,7 @@ _DISCOVERY = "envoy.service.discovery.v3"
 _ADS = f"{_DISCOVERY}.AggregatedDiscoveryService"
 _LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
 _METRICS = "envoy.service.metrics.v3"
+KEPT = 1024  # Envoys of which it is kept how much each has dropped; beyond, who was silent for longest goes
 LARGEST = 64 << 20  # bytes of a message: a hundred thousand endpoints, as of the control channel
 # Seconds after which a retired cluster goes although an Envoy still has not taken the routes without it.
 RETIRE = 5.0
@@ -69,6 +70,7 @@ class Service:
         self.refusals: dict[str, int] = {}  # unknown nodes, by name
         self.dropped: dict[str, int] = {}  # entries that an Envoy has dropped since it started, by its name
         self.answered: Callable[[Connected, Answer, float], None] | None = None
+        self.came: Callable[[str], object] = lambda node: None  # told of an Envoy that is about to be given anything
         self.lost: Callable[[int], None] = lambda count: None  # told of entries that an Envoy has dropped
         self._retired_at: float | None = None
         self._delta = messages.message(f"{_DISCOVERY}.DeltaDiscoveryResponse")
@@ -165,6 +167,7 @@ class Service:
             if name in self.refusals or len(self.refusals) < 100:  # what strangers send must not fill the memory
                 self.refusals[name] = self.refusals.get(name, 0) + 1
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"node {name!r} is not known here")
+        self.came(name)
         one = Connected(name, stream, clock.monotonic(), version=_version(first.node))
         self.connected.append(one)
         log.info("Envoy %s (%s) is connected", name, one.version or "of unknown version", extra={"node": name})
@@ -242,13 +245,14 @@ class Service:
         return grpc.stream_unary_rpc_method_handler(told, messages.message(kind).FromString, _as_it_is)
 
     def _counted(self, node: str, message: Any) -> None:
-        """An Envoy's statistics: it counts from its own start, and says nothing of what has not happened yet. A service
-        that takes over cannot know what the one before it knew, and takes all as news.
-        """
+        """An Envoy's statistics: it counts from its own start, and says nothing of what has not happened yet."""
         for family in message.envoy_metrics:
             if family.name == DROPPED:
                 dropped, before = int(sum(one.counter.value for one in family.metric)), self.dropped.get(node, 0)
+                self.dropped.pop(node, None)
                 self.dropped[node] = dropped
+                if len(self.dropped) > KEPT:
+                    del self.dropped[next(iter(self.dropped))]
                 news = dropped - before if dropped >= before else dropped
                 if news:
                     self.lost(news)

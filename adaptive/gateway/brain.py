@@ -71,6 +71,7 @@ class Recorder(Protocol):
     def tick(self, now: float) -> None: ...
     def close(self, seconds: float = ...) -> None: ...
     def report(self) -> dict[str, Any]: ...
+    def name(self, nodes: tuple[str, ...]) -> None: ...
 
 
 class EventLog(Protocol):
@@ -107,6 +108,7 @@ class Brain:
         self.ticks = Durations()
         self.overruns = 0  # ticks that took longer than a tick may
         self.recorder: Recorder | None = None
+        self.nodes: tuple[str, ...] = ()  # Envoys by their number in a row
         self.events: EventLog | None = None
         self.controller: Controller | None = None
         self.topology: Topology | None = None
@@ -299,12 +301,19 @@ class Brain:
         elif kind == "announced":
             now = clock.monotonic()
             self._handle(Announced(now, message["slot"], message["share"], message["most"], now + LIFETIME))
+        elif kind == "envoys":
+            self._name(tuple(message["names"]))
         elif kind == "report":
             self._send({"type": "report", "id": message["id"], "report": self.report()})
         elif kind == "explain":
             self._send({"type": "explain", "id": message["id"], "explain": self._explain(message)})
         elif kind == "stop":
             self._stop()
+
+    def _name(self, nodes: tuple[str, ...]) -> None:
+        self.nodes = nodes
+        if self.recorder is not None:
+            self.recorder.name(nodes)
 
     def configure(self, configuration: Configuration, now: float) -> None:
         """Put a configuration in force. Endpoints that stay keep what is known of them, unless the model's own
@@ -324,6 +333,7 @@ class Brain:
             self._end_log()
         self.configuration, self.topology = configuration, made
         self.recorder = self.parts.recorder(configuration)
+        self._name(self.nodes)
         self._handle(Reconfigured(now, made))
         if before is None:
             gc.collect()

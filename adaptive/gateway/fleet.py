@@ -33,6 +33,7 @@ class Keeper(Protocol):
 
     configuration: Configuration
     workers: int
+    envoys: Message | None  # what the child that speaks with Envoys has told last of them
 
     def worker_boot(
         self, index: int, channel_fd: int, parent: int, logging_: Logging
@@ -191,6 +192,8 @@ class Fleet:
     def _greet(self, child: Child) -> None:
         child.generation = 0
         child.drained = False
+        if self.keeper.envoys is not None:
+            child.send(self.keeper.envoys)
         child.send(self.keeper.configuration.message())
 
 

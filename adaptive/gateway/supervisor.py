@@ -70,6 +70,7 @@ class Supervisor:
         self._metrics = Metrics(self.counters)
         self._metrics.configure([route.name for route in config.routes])
         self.overrides = Overrides()
+        self.envoys: Message | None = None
         self.events: deque[Message] = deque(maxlen=EVENTS)
         self.reloads = {"success": 0, "failure": 0}
         self.reloaded_at = clock.wall()  # of the configuration in force
@@ -335,6 +336,9 @@ class Supervisor:
             self.elsewhere.heard(message)
         elif message.get("type") in ("moved", "trust", "drift", "model"):
             self.events.append(message)
+        elif message.get("type") == "envoys":
+            self.envoys = message
+            self.fleet.brain.send(message)
         elif message.get("type") == "announced":
             self.fleet.brain.send(message)
         elif message.get("type") == "log":

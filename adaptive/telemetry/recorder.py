@@ -86,8 +86,13 @@ class Recorder:
         """Another configuration is in force: what follows goes to a new file, under this header."""
         self._flush()
         self._rotate()
-        self._header = replace(header, endpoints={**self._header.endpoints, **header.endpoints})
+        endpoints = {**self._header.endpoints, **header.endpoints}
+        self._header = replace(header, endpoints=endpoints, nodes=self._header.nodes)
         self._topology = None
+
+    def name(self, nodes: tuple[str, ...]) -> None:
+        """Envoys by their number: names are added, none is taken away. What is not written yet goes under them too."""
+        self._header = replace(self._header, nodes=nodes)
 
     def write(self, rows: columns.Rows, topology: Topology) -> None:
         """Take rows of OUTCOME_DTYPE to be written at the next flush. They must not change any more."""
@@ -153,6 +158,8 @@ class Recorder:
             return
         rows, self._pending, self._pending_rows = columns.join(self._pending), [], 0
         try:
+            if self._segment is not None and self._segment.nodes != self._header.nodes:
+                self._rotate()
             if self._segment is None:
                 self._segment = self._open()
             self._segment.append(rows)
@@ -274,6 +281,7 @@ class _Segment:
 
     def __init__(self, path: Path, opener: Opener, header: Header, since: float) -> None:
         self.path = path
+        self.nodes = header.nodes
         self.since = since
         self.size = 0
         new = path.with_suffix(PART)

@@ -35,7 +35,7 @@ _RENAMED = {
 }
 # Names of the columns in a recording, in the order of OUTCOME_FIELDS; times and sizes carry their unit.
 COLUMNS: Mapping[str, str] = {name: _RENAMED.get(name, name) for name, _, _ in OUTCOME_FIELDS}
-NAMES = ("endpoint", "cluster_name", "route_name")  # dictionary-encoded, added to the finished file
+NAMES = ("endpoint", "cluster_name", "route_name", "node")  # dictionary-encoded, added to the finished file
 
 # Rows of a Parquet row group: large enough for zstd and dictionaries, small enough to convert in a few MiB.
 _GROUP = 65_536
@@ -52,9 +52,9 @@ class RecordingError(Exception):
 class Header:
     """What one must know to use a recording. `wall_offset` is wall-clock time minus monotonic time, in seconds.
 
-    `nodes` are the Envoys that the configuration names, by their number in the column of the worker; `rules` are what
-    the gateway does beside picking, by route: fields of `replay.scenario.Rules`; `source` is what recorded, `lacks`
-    names the columns that it could not know, `partial` says which rows are missing.
+    `nodes` are Envoys by their number in the column of the worker, empty where none carried the requests; `rules` are
+    what the gateway does beside picking, by route: fields of `replay.scenario.Rules`; `source` is what recorded,
+    `lacks` names the columns that it could not know, `partial` says which rows are missing.
     """
 
     config_hash: str = ""
@@ -168,7 +168,7 @@ def recordings(directory: Path) -> list[Path]:
 
 
 class Names:
-    """The columns that give slots and routes their names; for rows under one header."""
+    """The columns that give slots, routes and Envoys their names; for rows under one header."""
 
     def __init__(self, header: Mapping[str, Any]) -> None:
         endpoints = {int(slot): pair for slot, pair in header["endpoints"].items()}
@@ -176,6 +176,7 @@ class Names:
         self._endpoint = _lookup([endpoints[s][1] if s in endpoints else None for s in range(size)])
         self._cluster = _lookup([endpoints[s][0] if s in endpoints else None for s in range(size)])
         self._route = _lookup(list(header["routes"]))
+        self._node = _lookup(list(header.get("nodes", ())))  # files of older versions have none
 
     def extend(self, layout: pa.Schema) -> pa.Schema:
         for name in NAMES:
@@ -185,9 +186,8 @@ class Names:
     def add(self, table: pa.Table) -> pa.Table:
         table = table.combine_chunks()
         slots, routes = _numpy(table["slot"], np.uint32), _numpy(table["route"], np.uint16)
-        for name, (codes, values), keys in zip(
-            NAMES, (self._endpoint, self._cluster, self._route), (slots, slots, routes), strict=True
-        ):
+        nodes, names = _numpy(table["worker"], np.uint8), (self._endpoint, self._cluster, self._route, self._node)
+        for name, (codes, values), keys in zip(NAMES, names, (slots, slots, routes, nodes), strict=True):
             index = codes[np.minimum(keys, len(codes) - 1)]  # the last code stands for all that have no name
             column = pa.DictionaryArray.from_arrays(_array(index, pa.int32(), valid=index >= 0), values)
             table = table.append_column(name, column)

@@ -43,6 +43,7 @@ def merged(parts: Sequence[Part]) -> Merged:
     parts = in_order(parts)
     base = parts[0].header
     clusters, routes, slots = list(base.clusters), list(base.routes), dict(base.endpoints)
+    nodes = list(base.nodes)
     runs: dict[float, int] = {}
     rules: dict[str, Mapping[str, Any]] = {}
     notes: list[str] = []
@@ -51,6 +52,7 @@ def merged(parts: Sequence[Part]) -> Merged:
         header, rows = part.header, part.rows.copy()
         rows["cluster"] = _renumber(rows["cluster"], header.clusters, clusters)
         rows["route"] = _renumber(rows["route"], header.routes, routes)
+        rows["worker"] = _renumber(rows["worker"], header.nodes, nodes)
         rows["slot"] = _slots(rows["slot"], header.endpoints, slots)
         for route in (name for name, own in header.rules.items() if rules.get(name, own) != own):
             notes.append(f"{part.path}: the route {route} has other rules from here on, which are taken for all")
@@ -68,6 +70,7 @@ def merged(parts: Sequence[Part]) -> Merged:
         base,
         clusters=tuple(clusters),
         routes=tuple(routes),
+        nodes=tuple(nodes),
         endpoints=slots,
         rules=rules,
         workers=max(part.header.workers for part in parts),
@@ -79,14 +82,16 @@ def merged(parts: Sequence[Part]) -> Merged:
 
 
 def _renumber(column: Column, own: Sequence[str], shared: list[str]) -> Column:
-    """Indices into `own` as indices into `shared`, which grows. Those of no name stay what they are."""
+    """Indices into `own` as indices into `shared`, which grows. Those of no name stay what they are; of more names than
+    there are numbers, the last share one.
+    """
     if list(own) == shared[: len(own)]:
         return column
     table = np.arange(int(column.max(initial=0)) + 1, dtype=column.dtype)
     for index, name in enumerate(own[: len(table)]):
         if name not in shared:
             shared.append(name)
-        table[index] = shared.index(name)
+        table[index] = min(shared.index(name), np.iinfo(column.dtype).max)
     return np.asarray(table[column])
 
 

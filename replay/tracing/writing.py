@@ -52,4 +52,4 @@ def _array(values: Column, kind: pa.DataType) -> pa.Array:
 
 
 def _plain(header: Header) -> dict[str, Any]:
-    return {"endpoints": header.endpoints, "routes": header.routes}
+    return {"endpoints": header.endpoints, "routes": header.routes, "nodes": header.nodes}

@@ -17,7 +17,7 @@ import grpc  # noqa: E402
 
 from adaptive.envoy import messages  # noqa: E402
 from adaptive.envoy.bootstrap import DROPPED  # noqa: E402
-from adaptive.envoy.server import Service  # noqa: E402
+from adaptive.envoy.server import KEPT, Service  # noqa: E402
 from adaptive.envoy.translate import resources as translate  # noqa: E402
 from adaptive.steered import Steered  # noqa: E402
 
@@ -128,6 +128,23 @@ async def test_an_envoy_that_was_started_again_counts_from_nothing(node: Any, lo
     await edge.count(5, 9)
     await edge.count(0, 3)
     assert lost == [5, 4, 3]
+
+
+async def test_what_is_known_of_an_envoy_is_no_news_to_the_service_that_takes_over(node: Any, lost: list[int]) -> None:
+    node.service.dropped["edge-1"] = 5
+    edge = node("edge-1")
+    await known(node, 1)
+    await edge.count(5, 7)
+    assert lost == [2]
+
+
+async def test_what_is_kept_of_envoys_that_drop_is_bounded(node: Any, lost: list[int]) -> None:
+    channel = node("edge").channel
+    for number in range(KEPT + 1):
+        await Node(channel, f"edge-{number}").count(1)
+    assert len(node.service.dropped) == KEPT
+    assert "edge-0" not in node.service.dropped
+    assert lost == [1] * (KEPT + 1)
 
 
 async def test_an_envoy_that_lacks_a_field_says_so_and_the_others_go_on(node: Any) -> None:

@@ -62,6 +62,7 @@ class FakeRecorder:
     def __init__(self) -> None:
         self.rows = 0
         self.closed = False
+        self.nodes: tuple[str, ...] = ()
 
     def write(self, rows: Any, topology: Topology) -> None:
         self.rows += len(rows)
@@ -74,6 +75,9 @@ class FakeRecorder:
 
     def report(self) -> dict[str, Any]:
         return {"rows": self.rows}
+
+    def name(self, nodes: tuple[str, ...]) -> None:
+        self.nodes = nodes
 
 
 class FakeHealth:
@@ -231,6 +235,15 @@ def test_what_the_workers_left_is_recorded_at_the_end() -> None:
     world.rings[0].put(*ROW.values())
     world.brain._finish()
     assert world.recorder.rows == 1 and world.recorder.closed
+
+
+def test_who_records_has_the_names_of_envoys_before_and_after_a_configuration() -> None:
+    world = World()
+    world.brain._obey({"type": "envoys", "names": ["edge-0"], "dropped": {}})
+    world.configure()
+    assert world.recorder.nodes == ("edge-0",)
+    world.brain._obey({"type": "envoys", "names": ["edge-0", "edge-1"], "dropped": {}})
+    assert world.recorder.nodes == ("edge-0", "edge-1")
 
 
 def test_an_unknown_endpoint_is_explained_as_nothing() -> None:

@@ -160,6 +160,22 @@ def test_a_new_configuration_and_a_new_topology_begin_a_new_file_with_its_own_na
     assert read_recording(tmp_path)["endpoint"].to_pylist()[:3] == [f"127.0.0.1:{9000 + n}" for n in range(3)]
 
 
+def test_envoys_have_their_names_from_when_they_are_known(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, HEADER)
+    recorder.name(("edge-0",))
+    recorder.write(rows(0, 1), topology())
+    recorder.tick(10.0)  # writes it
+    recorder.write(rows(1, 1), topology())
+    recorder.name(("edge-0", "edge-1"))
+    recorder.tick(11.0)
+    recorder.configure(HEADER)
+    recorder.write(rows(0, 3), topology())
+    recorder.close()
+    told = [read_recording(path)["node"].to_pylist() for path in sorted(tmp_path.iterdir())]
+    assert told == [["edge-0"], ["edge-1"], ["edge-0", "edge-1", None]]
+    assert [read_header(path)["nodes"] for path in sorted(tmp_path.iterdir())][-1] == ["edge-0", "edge-1"]
+
+
 def test_an_endpoint_that_left_keeps_its_name_for_late_outcomes(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, HEADER)
     recorder.write(rows(0, 3), topology(count=3))

@@ -326,6 +326,20 @@ def test_rules_of_routes_are_joined_and_where_they_change_it_is_said(tmp_path: P
     assert len(warnings) == 1 and "2.parquet: the route front has other rules" in warnings[0]
 
 
+def test_envoys_of_two_gateways_share_names_and_not_numbers(tmp_path: Path) -> None:
+    made = rows()
+    made["worker"] = np.arange(200) % 2
+    written(tmp_path, made, replace(HEADER, nodes=("edge-0", "edge-1")), "a.parquet")
+    later = rows(start=200.0)
+    later["worker"] = made["worker"]
+    written(tmp_path, later, replace(HEADER, nodes=("edge-1", "edge-2")), "b.parquet")
+    trace = read([tmp_path])
+    assert trace.header.nodes == ("edge-0", "edge-1", "edge-2")
+    named = np.array(trace.header.nodes)[trace.rows["worker"]]
+    assert list(named[:2]) == ["edge-0", "edge-1"]
+    assert list(named[200:202]) == ["edge-1", "edge-2"]
+
+
 def test_after_a_reboot_times_go_on_and_requests_are_not_mixed_up(tmp_path: Path) -> None:
     written(tmp_path, rows(start=90_000.0), name="a.parquet")
     written(tmp_path, rows(start=20.0), replace(HEADER, wall_offset=HEADER.wall_offset + 90_000.0), name="b.parquet")
