@@ -272,11 +272,12 @@ class Controller:
         """Capacities, and each cluster's typical latency."""
         stats = self.stats
         last, measured = stats.sums[0], seen.measured[0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.where(measured < LEAST_MEASURED, np.nan, last[MICROSECONDS] / (measured * 1e6))
+        mean = last[MICROSECONDS] / (np.maximum(measured, 1) * 1e6)
+        mean[measured < LEAST_MEASURED] = np.nan
         failing = seen.failures[0] * 5 > last[OK]
         self.steering.capacity.learn(stats.now, last[OK] / stats.latest, mean, failing)
-        usual = np.where(self.steering.health >= _CANARY, np.nan, seen.latency[1])
+        usual = seen.latency[1].copy()
+        usual[self.steering.health >= _CANARY] = np.nan
         for state, value in zip(self.steering.clusters, self.peers.median(usual).tolist(), strict=True):
             if not math.isnan(value) and abs(value - state.typical) > TYPICAL_STEP * state.typical:
                 state.typical = value

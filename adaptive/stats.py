@@ -8,6 +8,7 @@ O(rows + slots), whatever the windows hold.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ OK, IGNORED, CONNECT, RESET, TIMEOUT, STATUS, LATE, MEASURED, MICROSECONDS, LOG_
 FLIGHT, FLIGHT_SQ, FLIGHT_LOG, LOG_SQ = range(10, 14)
 COLUMNS = 14
 _GROUPS = 6
-_SUMMED = np.arange(COLUMNS - MICROSECONDS)[:, None]
 _SCALE = 1e6
 
 # Latency histogram: 64 bins from 0.5 ms up, each 1.2 times the one before, so that a quantile is within 10 % and the
@@ -45,6 +45,7 @@ _TAILS = np.array([[0.95], [0.99]])  # the quantiles that are looked at, of each
 # An attempt given up by somebody says "slow" only after this many typical latencies; before, it says nothing. The same
 # holds for a request's whole time-out that ran out on an endpoint's first moments with it.
 LATE_FACTOR = 4.0
+UNCOUNTED = 4096  # rows that may wait to be counted for metrics
 
 
 def _tables() -> tuple[Ints, Ints]:
@@ -81,9 +82,13 @@ class Stats:
         self.bins = np.zeros((len(_HISTORIES), slots, BINS), dtype=np.int32)
         self.bins_filled = [0] * _SECONDS
         self.totals = np.zeros((COLUMNS, slots), dtype=np.int64)
-        self.causes = np.zeros((slots, _KINDS), dtype=np.int64)
-        self.statuses = np.zeros((slots, 6), dtype=np.int64)
-        self.histogram = np.zeros((slots, BINS), dtype=np.int64)
+        self._causes = np.zeros((slots, _KINDS), dtype=np.int64)
+        self._statuses = np.zeros((slots, 6), dtype=np.int64)
+        self._histogram = np.zeros((slots, BINS), dtype=np.int64)
+        self._uncounted: list[tuple[Ints, Ints, Ints, Ints]] = []  # slots, causes, statuses; places in the histogram
+        self._waiting = 0  # rows of them
+        self._summed = slots * np.arange(COLUMNS - MICROSECONDS)[:, None]
+        self._whole = bool(member.all())
         self.in_flight = np.zeros(slots)
         self.oldest = np.full(slots, np.nan)
         self.last_close = np.full(slots, at)
@@ -101,28 +106,30 @@ class Stats:
     def fold(self, rows: np.ndarray[Any, Any], at: float) -> None:
         """Adds closed attempts. Rows of slots that hold no endpoint are passed over."""
         self.advance(at)
-        slot = rows["slot"]
-        if len(rows) and (int(slot.max()) >= self.slots or not self.member[slot].all()):
+        slot = rows["slot"].astype(np.int64)
+        if len(rows) and (slot.max() >= self.slots or not (self._whole or self.member[slot].all())):
             rows = rows[slot < self.slots]
             rows = rows[self.member[rows["slot"]]]
-            slot = rows["slot"]
+            slot = rows["slot"].astype(np.int64)
         if not len(rows):
             return
         self.rows += len(rows)
-        slot = slot.astype(np.int64)
         sent_at = rows["sent_at"]
         done = np.fmin(np.fmax(rows["done"], at - WINDOWS[-1] + WIDTH), at)
-        cause, status = rows["cause"], rows["status"]
-        group = np.where(cause == _RESPONSE, _STATUSES[np.minimum(status, 1023)], _CAUSES[cause])
+        cause, status = rows["cause"].copy(), rows["status"].copy()
+        group = _STATUSES.take(status, mode="clip")
+        silent = (cause != _RESPONSE).nonzero()[0]
+        if len(silent):
+            group[silent] = _CAUSES.take(cause[silent])
         late = (rows["marks"] & _CENSORED) != 0
         over = cause == _TIMEOUT_ROUTE
-        if late.any() or over.any():
+        if np.count_nonzero(late) or np.count_nonzero(over):
             typical = self.typical[slot]
             waited = (done - sent_at > LATE_FACTOR * typical) & (typical > 0)
             group[over & ~waited & (typical > 0)] = IGNORED
             late &= waited
         latency = rows["first_byte"] - sent_at
-        known = np.flatnonzero((group == OK) & (latency >= 0))
+        known = ((group == OK) & (latency >= 0)).nonzero()[0]
         micro = np.maximum((np.minimum(latency[known], 3600.0) * _SCALE).astype(np.int64), 1)
         logs = np.log(micro)
         bins = np.minimum(np.maximum(np.ceil((logs - _FIRST_LOG) / _LOG_RATIO), 0), BINS - 1).astype(np.int64)
@@ -130,7 +137,11 @@ class Stats:
         sums = np.array([micro / _SCALE, logs, flight, flight * flight, flight * logs, logs * logs])
         sums = np.trunc(sums * _SCALE)  # whole numbers still, and no conversion where they are added up
         measured = slot[known]
-        self._count(slot, cause, status, measured * BINS + bins)
+        bins += measured * BINS
+        self._uncounted.append((slot, cause, status, bins))
+        self._waiting += len(slot)
+        if self._waiting > UNCOUNTED:
+            self.counted()
         bucket = (done / WIDTH).astype(np.int64)
         first, last = int(bucket.min()), int(bucket.max())
         if first == last:
@@ -145,51 +156,56 @@ class Stats:
 
     def _add(self, b: int, slot: Ints, group: Ints, late: Bools, measured: Ints, sums: Floats, bins: Ints) -> None:
         """Adds rows of one bucket to it, and to the sums of the windows that hold it. `measured` are the slots of the
-        rows whose latency is known, `sums` (6, measured) what the columns from MICROSECONDS on add up.
+        rows whose latency is known, `sums` (6, measured) what the columns from MICROSECONDS on add up, `bins` their
+        places in the histogram.
         """
         n = self.slots
         if not len(slot):
             return
         delta = np.zeros((COLUMNS, n), dtype=np.int64)
         delta[:_GROUPS] = np.bincount(group * n + slot, minlength=_GROUPS * n).reshape(_GROUPS, n)
-        if late.any():
+        if np.count_nonzero(late):
             delta[LATE] = np.bincount(slot[late], minlength=n)
         delta[MEASURED] = np.bincount(measured, minlength=n)
-        place = (measured + n * _SUMMED).reshape(-1)
+        place = (measured + self._summed).reshape(-1)
         summed = np.bincount(place, weights=sums.reshape(-1), minlength=n * len(sums))
         delta[MICROSECONDS:] = summed.reshape(len(sums), n)
         self.totals += delta
         age = self.head - b
         self.ring[b % BUCKETS] += delta
         self.filled[b % BUCKETS] += len(slot)
-        for window, span in enumerate(_SPANS):
-            if age < span:
-                self.sums[window] += delta
+        self.sums[bisect_right(_SPANS, age) :] += delta  # of the windows that reach so far back
         second = b // _PER_SECOND
         seconds = self.head // _PER_SECOND - second
         if seconds < _SECONDS and len(measured):
-            new = np.bincount(measured * BINS + bins, minlength=n * BINS).reshape(n, BINS).astype(np.int32)
+            new = np.bincount(bins, minlength=n * BINS).reshape(n, BINS).astype(np.int32)
             self.bins_ring[second % _SECONDS] += new
             self.bins_filled[second % _SECONDS] += len(measured)
             for history, span in enumerate(_HISTORIES):
                 if seconds < span:
                     self.bins[history] += new
 
-    def _count(self, slot: Ints, cause: Ints, status: Ints, where: Ints) -> None:
-        """Totals since the start, for metrics; `where` are places in the histogram."""
-        causes, statuses = slot * _KINDS + np.minimum(cause, _KINDS - 1), slot * 6 + np.minimum(status // 100, 5)
-        for counts, places in ((self.causes, causes), (self.statuses, statuses), (self.histogram, where)):
-            counts += np.bincount(places, minlength=counts.size).reshape(counts.shape)
+    def counted(self) -> tuple[Ints, Ints, Ints]:
+        """Attempts since the start of each slot by cause, by class of status, and by bin of latency. They are for
+        metrics, and counted when somebody asks.
+        """
+        if self._uncounted:
+            slot, cause, status, bins = (np.concatenate(column) for column in zip(*self._uncounted, strict=True))
+            self._uncounted, self._waiting = [], 0
+            causes, statuses = slot * _KINDS + np.minimum(cause, _KINDS - 1), slot * 6 + np.minimum(status // 100, 5)
+            for counts, places in ((self._causes, causes), (self._statuses, statuses), (self._histogram, bins)):
+                counts += np.bincount(places, minlength=counts.size).reshape(counts.shape)
+        return self._causes, self._statuses, self._histogram
 
     def _runs(self, slot: Ints, done: Floats, group: Ints) -> None:
         """Failures since the last success, and when things last happened. Several workers' rows come interleaved."""
-        if (done[1:] < done[:-1]).any():
+        if np.count_nonzero(done[1:] < done[:-1]):
             order = np.argsort(done, kind="stable")
             slot, done, group = slot[order], done[order], group[order]
         good, bad = group == OK, group > IGNORED
         self.last_close[slot] = np.maximum(done, self.last_close[slot])
         happy = slot[good]
-        if bad.any():
+        if np.count_nonzero(bad):
             place = np.arange(len(slot))
             latest = np.full(self.slots, -1)
             latest[happy] = place[good]  # of several, the last one stays
@@ -201,12 +217,13 @@ class Stats:
 
     def _loads(self, slot: Ints, rows: np.ndarray[Any, Any]) -> None:
         """The endpoints' own reports: the mean of each one's rows here, forged values outside [0, 10] left out."""
-        load = np.fmax(rows["load_cpu"], rows["load_app"]).astype(np.float64)
-        told = (load >= 0) & (load <= 10)
-        if told.any():
-            counts = np.bincount(slot[told], minlength=self.slots)
+        load = np.fmax(rows["load_cpu"], rows["load_app"])
+        told = ((load >= 0) & (load <= 10)).nonzero()[0]
+        if len(told):
+            slot, load = slot[told], load[told].astype(np.float64)
+            counts = np.bincount(slot, minlength=self.slots)
             some = counts > 0
-            self.load[some] = np.bincount(slot[told], weights=load[told], minlength=self.slots)[some] / counts[some]
+            self.load[some] = np.bincount(slot, weights=load, minlength=self.slots)[some] / counts[some]
 
     def advance(self, at: float) -> None:
         """Moves the windows on to `at`. Time that goes backwards moves nothing."""
@@ -257,11 +274,13 @@ class Stats:
     def adopt(self, old: Stats, stay: list[int]) -> None:
         """Takes over what an older one holds of the endpoints in the slots `stay`."""
         old.advance(self.now)
+        for mine, theirs in zip(self.counted(), old.counted(), strict=True):
+            mine[stay] = theirs[stay]
         for name in ("ring", "sums", "totals"):
             getattr(self, name)[..., stay] = getattr(old, name)[..., stay]
         for name in ("bins_ring", "bins"):
             getattr(self, name)[:, stay] = getattr(old, name)[:, stay]
-        for name in ("causes", "statuses", "histogram", "in_flight", "oldest", "last_close", "last_success", "streak",
+        for name in ("in_flight", "oldest", "last_close", "last_success", "streak",
                      "checks_failed", "checks_passed", "check_seconds", "load", "cpu", "memory", "born",
                      "typical"):  # fmt: skip
             getattr(self, name)[stay] = getattr(old, name)[stay]
@@ -289,7 +308,7 @@ class Stats:
         """Everything the rule and the features need, at this moment."""
         sums, measured = self.sums, self.sums[:, MEASURED]
         tails = quantiles(self.bins, _TAILS)
-        failures = sums[:, CONNECT : STATUS + 1].sum(axis=1)
+        failures = sums[:, CONNECT] + sums[:, RESET] + sums[:, TIMEOUT] + sums[:, STATUS]
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = measured * _SCALE
             logs, flight = sums[:, LOG_MICRO] / scale, sums[:, FLIGHT] / scale
@@ -322,7 +341,7 @@ class Stats:
             memory=self.memory,
             age=at - self.born,
             typical=self.typical,
-            closed=self.totals[:_GROUPS].sum(axis=0),
+            closed=np.add.reduce(self.totals[:_GROUPS]),
         )
 
 

@@ -24,6 +24,7 @@ SLOWER = (1.2, 1.6, 2.5, 5.0, 12.0)  # factors on latency that are looked for
 ODD = 0.01
 MOST = 60.0  # nats at which a sum stops growing: what is certain need not become more so, and must be forgotten in time
 _SHARES, _SHIFTS = np.array(SHARES)[:, None], np.log(np.array(SLOWER))[:, None]
+_HALVES, _LARGEST = _SHIFTS / 2, float(_SHIFTS[-1, 0])
 ALARM_HOURS = 100.0  # instance-hours between false alarms that a threshold promises
 
 
@@ -45,12 +46,14 @@ class Failures:
 
     def add(self, attempts: Floats, failures: Floats, usual: Floats) -> Floats:
         """Takes the attempts since the last call; returns the nats against each endpoint, (slots,)."""
+        if not (np.count_nonzero(failures) or np.count_nonzero(self.sums)):
+            return np.zeros(len(attempts))  # what goes well takes nothing from sums of nothing
         p0, p1 = np.minimum(np.maximum(usual, LEAST_SHARE), 0.4), _SHARES
         gain = failures * np.log(p1 / p0) + (attempts - failures) * np.log((1 - p1) / (1 - p0))
         gain[p1 < APART * p0] = -1.0
         gain[:, attempts <= 0] = 0.0
         self.sums = np.minimum(np.maximum(self.sums + gain, 0.0), MOST)
-        found: Floats = np.maximum(self.sums.max(axis=0) - math.log(len(SHARES)), 0.0)
+        found: Floats = np.maximum(np.maximum.reduce(self.sums) - math.log(len(SHARES)), 0.0)
         return found
 
 
@@ -65,9 +68,9 @@ class Slowness:
         (sizes, slots) is what the outstanding attempts say at this moment (`lateness`): it counts until they close, and
         speak for themselves. Returns the nats against each endpoint.
         """
-        gain = trusted * _SHIFTS / variance * (residual - _SHIFTS / 2)
+        gain = trusted * _SHIFTS / variance * (residual - _HALVES)
         self.sums = np.minimum(np.maximum(self.sums + gain, 0.0), MOST)
-        nats = np.minimum((self.sums + waiting).max(axis=0), MOST)
+        nats = np.minimum(np.maximum.reduce(self.sums + waiting), MOST)
         found: Floats = np.maximum(nats - math.log(len(SLOWER)), 0.0)
         return found
 
@@ -77,9 +80,11 @@ def lateness(late: Floats, spread: Floats) -> Floats:
 
     `late` (n,) is log of the wait by the latency to be expected, in standard deviations; `spread` (n,) is one of them.
     """
-    z = np.minimum(late, _SHIFTS[-1] / spread)  # later than by the largest factor is no less telling
-    usual, slower = _beyond(z), _beyond(z - _SHIFTS / spread)
-    found: Floats = np.log(((1 - ODD) * slower + ODD) / ((1 - ODD) * usual + ODD))
+    z = np.empty((1 + len(SLOWER), len(late)))  # as usual, and with each shift
+    np.minimum(late, _LARGEST / spread, out=z[0])  # later than by the largest factor is no less telling
+    np.subtract(z[0], _SHIFTS / spread, out=z[1:])
+    chance = (1 - ODD) * _beyond(z) + ODD
+    found: Floats = np.log(chance[1:] / chance[0])
     return found
 
 

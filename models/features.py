@@ -72,15 +72,17 @@ FEATURES = (
 NAMES = tuple(feature.name for feature in FEATURES)
 COUNT = len(FEATURES)
 SCHEMA = hashlib.sha256(repr((FEATURES, CLIP, PRIOR, POOL, LEAST_ATTEMPTS)).encode()).hexdigest()[:12]
-_SCALES = np.array([feature.scale for feature in FEATURES])
+_SCALES = np.array([[feature.scale] for feature in FEATURES])
 
 
 def build(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> Floats:
     """Features (slots, COUNT) in scales of the schema. `errors` (slots,) is the objective's share of failures."""
-    raw = known(np.array([*_raw(seen, past, peers, errors), *_of_the_past(past)]))
-    found: Floats = np.minimum(np.maximum(raw.T / _SCALES, -CLIP), CLIP)
-    found[(seen.attempts[2] < LEAST_ATTEMPTS) | peers.nobody] = np.nan
-    return found
+    raw = np.array([*_raw(seen, past, peers, errors), *_of_the_past(past)])
+    raw[np.isnan(raw)] = 0.0
+    raw /= _SCALES
+    np.minimum(np.maximum(raw, -CLIP, out=raw), CLIP, out=raw)
+    raw[:, (seen.attempts[2] < LEAST_ATTEMPTS) | peers.nobody] = np.nan
+    return raw.T
 
 
 def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> list[Floats]:
@@ -108,7 +110,7 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> list[Floa
         above = mine - peers.others(mine)
     # What every endpoint's clients do alike is none's fault; alone, it is.
     alone = np.isnan(above[:3])
-    if alone.any():
+    if np.count_nonzero(alone):
         above[:3] = np.where(alone, mine[:3] - errors * np.array([[1.0], [0.0], [0.0]]), above[:3])
     above[3:6] *= pooled
     above[8] *= pooled[1]

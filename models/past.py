@@ -25,7 +25,7 @@ _FADES = np.array(FADES)[:, None]
 BELOW = 0.02  # share of failures at which the logarithm of a share bends into a line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """What the past says of each endpoint at this moment; columns (slots,), 0 where it says nothing."""
 
@@ -106,17 +106,17 @@ class Past:
         before, self.totals = self.totals, now
         self.at = at
         new = now - before if before is not None else np.zeros_like(now)
-        recent = self.residuals.take(seen, peers, passed, (new[2], new[3], new[4]))
+        mine = np.empty((6, self.slots))
+        mine[4] = self.residuals.take(seen, peers, passed, (new[2], new[3], new[4]))
         self._peak(seen, peers, passed)
-        elastic = self.residuals.elastic
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(seen.attempts[2] > 0, (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0), np.nan)
-            logs = np.log(seen.latency[1]) - elastic * seen.flight[1]
-            mine = np.array([logs, share, *self.peaks, recent, self.outstanding.late])
+        mine[0] = np.log(seen.latency[1]) - self.residuals.elastic * seen.flight[1]
+        mine[1] = (seen.failures[2] + 0.1) / (seen.attempts[2] + 100.0)
+        mine[1, seen.attempts[2] <= 0] = np.nan
+        mine[2:4], mine[5] = self.peaks, self.outstanding.late
         others = peers.others(mine)
         residual = mine[0] - others[0]
-        usual = np.where(np.isnan(others[1]), 0.05, others[1])
-        self.nats[0] = self.failures.add(new[0] * trusted, new[1] * trusted, usual)
+        attempts, failures = new[:2] * trusted
+        self.nats[0] = self.failures.add(attempts, failures, np.where(np.isnan(others[1]), 0.05, others[1]))
         beside = self.residuals.beside(others[4], peers, seen.in_flight)
         calm = (self.nats[1] < CALM) & (beside.known > 0)
         waiting = self.outstanding.speak(seen, beside, known(others[5]), calm, passed)
@@ -147,8 +147,7 @@ class Past:
     def _peak(self, seen: Observed, peers: Peers, passed: float) -> None:
         waits = 10 * np.maximum(seen.typical, 0.005)
         silent = np.where(seen.in_flight > 0, seen.silence, 0.0)
-        with np.errstate(invalid="ignore"):
-            worst = np.log(np.maximum(np.fmax(known(seen.oldest), silent) / waits, 1.0))
+        worst = np.log(np.maximum(np.fmax(seen.oldest, silent) / waits, 1.0))
         worst[peers.nobody] = 0.0
         self.peaks = np.maximum(worst, self.peaks * np.exp(-passed / _FADES))
 

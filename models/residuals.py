@@ -59,30 +59,31 @@ class Residuals:
         """
         self._regress(seen, peers, passed)
         count, logs, flights = tick
-        self.tick[0], self.tick[1] = count, logs - self.elastic * flights
-        self.recent *= np.exp(-passed / RECENT)
-        self.recent[0] += count
-        self.recent[1] += self.tick[1] - count * self.usual
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found: Floats = np.where(self.recent[0] > 0.05, self.recent[1] / self.recent[0], self.common)
-        return found
+        mine = logs - self.elastic * flights
+        self.tick[0], self.tick[1] = count, mine
+        recent = self.recent
+        recent *= np.exp(-passed / RECENT)
+        recent[0] += count
+        recent[1] += mine - count * self.usual
+        some = recent[0] > 0.05
+        found: Floats = recent[1] / np.maximum(recent[0], 0.05)
+        return found if np.count_nonzero(some) == len(some) else np.where(some, found, self.common)
 
     def beside(self, others: Floats, peers: Peers, in_flight: Floats) -> Residual:
         """This tick beside the peers' medians (slots,) of what `take` returned."""
         self.common = np.where(np.isnan(others), self.common, others)
-        count, sure = self.tick[0], self.heard >= KNOWN
-        with np.errstate(divide="ignore", invalid="ignore"):
-            doubt = DOUBT * np.sqrt(self.dependence * self.variance / self.heard)
-            mean = self.tick[1] / count - self.usual - self.common - doubt
-        there = sure & (count > 0)
+        (count, sums), sure = self.tick, self.heard >= KNOWN
+        some = np.maximum(count, 1.0)
+        single = self.dependence * self.variance
+        doubt = DOUBT * np.sqrt(single / np.maximum(self.heard, 1.0))
         spread = np.sqrt(self.variance)
-        beside = np.maximum(_summed(self.recent[:1], peers)[0] - self.recent[0], 0.5)
-        variance = self.dependence * self.variance * (1 / np.maximum(count, 1.0) + MEDIAN / beside)
+        mean = np.minimum(sums / some - self.usual - self.common - doubt, MOST * spread)
+        beside = np.maximum(peers.sums(self.recent[:1])[0] - self.recent[0], 0.5)
+        variance = single * (1 / some + MEDIAN / beside)
         expected = self.common + self.usual + self.elastic * np.log1p(in_flight)
-        return Residual(
-            np.where(there, np.minimum(known(mean), MOST * spread), 0.0), np.where(there, variance, np.inf),
-            expected, spread, sure.astype(np.float64), self.dependence,
-        )  # fmt: skip
+        silent = ~(sure & (count > 0))
+        mean[silent], variance[silent] = 0.0, np.inf
+        return Residual(mean, variance, expected, spread, sure.astype(np.float64), self.dependence)
 
     def learn(self, at: float, peers: Peers, passed: float, nats: Floats) -> None:
         """Learns the usual from this tick where nothing speaks against the endpoint, and how batches vary.
@@ -90,12 +91,16 @@ class Residuals:
         A machine that is slower than its peers for good is not ill: until its usual is known, nothing speaks against
         it, and after that it is learned only while nothing does.
         """
-        count, sure = self.tick[0], self.heard >= KNOWN
-        calm = (count > 0) & (~sure | (nats < CALM))
-        off = known(self.tick[1] - count * (self.usual + self.common))
-        share = np.maximum(1 / (self.heard + count + 1.0), np.where(sure, min(passed / USUAL, 0.05), 0.0))
-        self.usual += np.where(calm, off * share, 0.0)
-        self.heard += np.where(calm, count, 0.0)
+        (count, sums), sure = self.tick, self.heard >= KNOWN
+        off = sums - count * (self.usual + self.common)
+        share = np.maximum(1 / (self.heard + count + 1.0), sure * min(passed / USUAL, 0.05))
+        ill = sure & (nats >= CALM)  # none that closed nothing has anything to learn
+        if np.count_nonzero(ill):
+            share[ill] = 0.0
+            self.heard += np.where(ill, 0.0, count)
+        else:
+            self.heard += count
+        self.usual += off * share
         self.batch[0] += count
         self.batch[1] += off
         if not at - self.batched < BATCH:
@@ -117,20 +122,15 @@ class Residuals:
         """
         columns = np.array([seen.flight_var, seen.flight_log, seen.log_var, np.maximum(seen.measured[2] - 1.0, 0.0)])
         columns = known(columns)
-        of_all = _summed(columns, peers)
+        of_all = peers.sums(columns)
         slope = np.minimum(np.maximum(of_all[1] / (of_all[0] + 1.0), 0.0), MOST_ELASTICITY)
-        other = peers.sizes[peers.cluster] > 1  # alone, it is all that there is
-        xx, xy, yy, free = of_all - other * columns
+        xx, xy, yy, free = of_all - peers.accompanied * columns  # alone, it is all that there is
         left = (yy - 2 * slope * xy + slope * slope * xx + 10 * FIRST_VARIANCE) / (free + 10)
-        weight = free / (free + FIRST)
-        step = np.where(self.settled, np.minimum(passed / SPREAD, 1.0) * weight, weight)
+        step = weight = free / (free + FIRST)
+        settled = np.count_nonzero(self.settled)
+        if settled:
+            slowly = min(passed / SPREAD, 1.0) * weight
+            step = slowly if settled == len(weight) else np.where(self.settled, slowly, weight)
         self.elastic += step * (slope - self.elastic)
         self.variance += step * (np.maximum(left, LEAST_VARIANCE) - self.variance)
         self.settled |= free > 4 * FIRST
-
-
-def _summed(values: Floats, peers: Peers) -> Floats:
-    """Of values (m, slots) for each endpoint the sums over its cluster, itself among them; 0 for no endpoint."""
-    found = np.zeros(values.shape)
-    found[:, peers.members] = peers.totals(values)[:, peers.of]
-    return found

@@ -110,6 +110,7 @@ def _endpoint(
             windows[name][f"p{q * 100:.0f}_seconds"] = _number(float(column[slot]))
     override = scene.steering.overrides.get(slot)
     announced = scene.steering.announced.get(slot)
+    causes, statuses, histogram = (column[slot].tolist() for column in stats.counted())
     return {
         "address": member.endpoint.address,
         "slot": slot,
@@ -125,10 +126,10 @@ def _endpoint(
         "in_flight": int(stats.in_flight[slot]),
         "load": _number(float(stats.load[slot])),
         "checks": {"failed": int(stats.checks_failed[slot]), "passed": int(stats.checks_passed[slot])},
-        "causes": {cause.name: int(stats.causes[slot, cause]) for cause in Cause if stats.causes[slot, cause]},
-        "statuses": {f"{i}xx" if i else "none": int(n) for i, n in enumerate(stats.statuses[slot].tolist()) if n},
+        "causes": {cause.name: causes[cause] for cause in Cause if causes[cause]},
+        "statuses": {f"{i}xx" if i else "none": n for i, n in enumerate(statuses) if n},
         "latency": {
-            "counts": np.cumsum(stats.histogram[slot]).tolist(),
+            "counts": np.cumsum(histogram).tolist(),
             "sum_seconds": int(stats.totals[MICROSECONDS, slot]) / 1e6,
         },
         "announced": None

@@ -57,15 +57,15 @@ class Capacity:
         """Learns from the last second: rate of successes, mean latency (NaN: none), and whether it was failing."""
         fade = np.exp(-(at - self.at) / FORGET) if not math.isnan(self.at) else 1.0
         self.at = at
-        known = ~np.isnan(latency) & ~failing
-        self.base = np.where(known, np.fmin(latency, self.base / fade), self.base)
-        with np.errstate(invalid="ignore"):
-            self.inflation = latency / self.base
-            well = known & (self.inflation <= WELL)
-            over = known & (self.inflation >= INFLATED)
-        self.borne = np.where(well, np.maximum(rate, self.borne), self.borne) * fade
-        self.most = np.where(over, rate, self.most / fade)
-        self.most = np.where(well, np.maximum(self.most, rate), self.most)
+        known = ~(np.isnan(latency) | failing)
+        np.fmin(latency, self.base / fade, out=self.base, where=known)
+        self.inflation = latency / self.base
+        well = known & (self.inflation <= WELL)
+        np.maximum(rate, self.borne, out=self.borne, where=well)
+        self.borne *= fade
+        self.most /= fade
+        np.copyto(self.most, rate, where=known & (self.inflation >= INFLATED))
+        np.maximum(rate, self.most, out=self.most, where=well)
 
     def estimate(self, slots: Ints) -> Floats:
         """Attempts per second that each of these endpoints can bear; infinite where nothing is known."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.columns import Bools, Floats, Ints, Observed, Peers, known
+from models.columns import Bools, Floats, Ints, Observed, Peers
 
 PRIOR = 5.0  # attempts; three failures in a row from nothing give 4.6 nats, two 2.6, one 0.9 (at 5 % allowed)
 # Nats at which suspicion is one half: with 5 % of failures allowed a healthy endpoint at its limit crosses it by chance
@@ -43,7 +43,7 @@ CHECK_NATS, CHECKS_MOST = 2.1, 3  # two failing checks in a row are doubt, three
 SILENT_CHECKS = 2  # failing checks in a row that suffice where there are no requests
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
     """What the rule says of each endpoint; columns (slots,)."""
 
@@ -84,9 +84,10 @@ def judge(
     requests may be held against them, `checked` those with active health checks, `lowered` those not in full service.
     """
     share5 = (seen.failures[1] + PRIOR * errors) / (seen.attempts[1] + PRIOR)
-    fast = np.where(seen.measured[1] >= 3, seen.latency[1], np.nan)
+    fast = seen.latency[1].copy()
+    fast[seen.measured[1] < 3] = np.nan
     # Where nothing fails anywhere, which is nearly always, there is nothing to compare.
-    failed = bool(seen.failures[1].any())
+    failed = np.count_nonzero(seen.failures[1]) > 0
     if failed:
         tried = np.where(seen.attempts[1] > 0, share5, np.nan)
         burst, others, peers_share = peers.others(np.array([seen.latency[0], fast, tried]))
@@ -94,14 +95,13 @@ def judge(
     else:
         burst, others = peers.others(np.array([seen.latency[0], fast]))
         allowed = errors
-    if failed or seen.failures[2].any() or seen.streak.any():
-        failing = np.where(requests, _failing(seen, allowed), 0.0)
+    if failed or np.count_nonzero(seen.failures[2]) or np.count_nonzero(seen.streak):
+        failing = _failing(seen, allowed)
     else:
         failing = np.zeros(len(errors))
     slow, slowness = _slow(seen, burst, others, latency, lowered)
-    slow = np.where(requests, slow, 0.0)
-    stalled = np.where(requests, _stalled(seen, peers), 0.0)
-    unchecked = np.where(checked, _unchecked(seen, peers, share5 <= allowed), 0.0)
+    stalled, unchecked = _stalled(seen, peers), _unchecked(seen, peers, share5 <= allowed)
+    failing[~requests] = slow[~requests] = stalled[~requests] = unchecked[~checked] = 0.0
     solid, useless = _solid(seen, share5, failing, unchecked, requests)
     return Judgement(
         suspicion=suspicion(failing + slow + stalled + unchecked),
@@ -118,7 +118,7 @@ def judge(
 
 def _solid(seen: Observed, share5: Floats, failing: Floats, unchecked: Floats, requests: Bools) -> tuple[Bools, Bools]:
     """Where the evidence is enough for more than lowering, and where nothing is lost with the endpoint."""
-    if not (failing.any() or unchecked.any()):
+    if not (np.count_nonzero(failing) or np.count_nonzero(unchecked)):
         return np.zeros(len(share5), dtype=bool), np.zeros(len(share5), dtype=bool)
     quiet = (seen.attempts[1] == 0) & (seen.in_flight == 0)
     dead = (quiet | ~requests) & (unchecked > 0) & (seen.checks_failed >= SILENT_CHECKS)
@@ -149,13 +149,18 @@ def _slow(seen: Observed, burst: Floats, others: Floats, objective: Floats, lowe
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = seen.latency[1] / others
-        least = np.where(lowered, ratio, np.fmin(seen.latency[0] / burst, ratio))
+        least = np.fmin(seen.latency[0] / burst, ratio)
+        count: int | Ints = SLOW_LEAST_COUNT
+        if np.count_nonzero(lowered):
+            least = np.where(lowered, ratio, least)
+            count = np.where(lowered, SLOW_LEAST_LOWERED, SLOW_LEAST_COUNT)
         nats = DOUBT * np.log(least / SLOW_FROM) / _SLOW_RANGE
-        count = np.where(lowered, SLOW_LEAST_LOWERED, SLOW_LEAST_COUNT)
-        enough = (seen.measured[1] >= count) & (seen.latency[1] - others > SLOW_LEAST_SECONDS)
-        breach = (np.fmin(seen.latency[0], seen.latency[1]) > objective) & (others < objective) & (least > SLOW_FROM)
-    nats = np.maximum(known(nats), np.where(breach, DOUBT + 0.5, 0.0))
-    return np.where(enough, np.minimum(np.maximum(nats, 0.0), SLOW_MOST), 0.0), least
+    nats[~(nats > 0.0)] = 0.0  # NaN too
+    breach = (np.fmin(seen.latency[0], seen.latency[1]) > objective) & (others < objective) & (least > SLOW_FROM)
+    nats[breach] = np.maximum(nats[breach], DOUBT + 0.5)
+    enough = (seen.measured[1] >= count) & (seen.latency[1] - others > SLOW_LEAST_SECONDS)
+    nats[~enough] = 0.0
+    return np.minimum(nats, SLOW_MOST), least
 
 
 def _stalled(seen: Observed, peers: Peers) -> Floats:
@@ -175,7 +180,7 @@ def _unchecked(seen: Observed, peers: Peers, serving: Bools) -> Floats:
     (or the network between) that failed.
     """
     failed = seen.checks_failed
-    if not failed.any():
+    if not np.count_nonzero(failed):
         return np.zeros(len(failed))
     served = serving & (seen.attempts[1] > 0) & (seen.streak == 0)
     void = (_share(failed > 0, peers) >= 0.5) & served

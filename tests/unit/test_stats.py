@@ -20,6 +20,7 @@ from adaptive.stats import (
     OK,
     STATUS,
     TIMEOUT,
+    UNCOUNTED,
     WIDTH,
     Stats,
     quantiles,
@@ -53,7 +54,7 @@ def test_each_cause_counts_in_its_own_group() -> None:
     assert s.sums[0, OK, 0] == 1  # the tunnel
     assert s.sums[0, IGNORED, 0] == 5  # idle reset, client gone, client error, cancelled, overflow
     assert seen.attempts[0, 0] == len(Cause) - 5
-    assert s.causes[0].sum() == len(Cause)
+    assert s.counted()[0][0].sum() == len(Cause)
 
 
 @pytest.mark.parametrize(("status", "failed"), [(200, 0), (404, 0), (500, 1), (501, 0), (503, 1)])
@@ -201,3 +202,15 @@ def test_an_acquitted_endpoint_starts_with_empty_windows_and_its_neighbour_keeps
     assert s.sums[..., 1].any() and s.streak[1] == 1
     s.advance(AT + 60)  # what was taken out is not taken out again
     assert not s.sums.any() and (s.bins == 0).all()
+
+
+def test_counts_for_metrics_are_the_same_however_often_they_are_asked_for() -> None:
+    often, seldom = stats(), stats()
+    for i in range(12):
+        rows = attempt(AT, slot=i % 2, status=200 if i % 3 else 503, latency=0.01 * (1 + i % 5))
+        for s in (often, seldom):
+            s.fold(np.repeat(rows, UNCOUNTED // 10), AT)
+        often.counted()
+    for a, b in zip(often.counted(), seldom.counted(), strict=True):
+        assert a.sum() > 0
+        assert np.array_equal(a, b)
