@@ -157,26 +157,23 @@ class Store:
         return tuple(found)
 
     def _name(self, alias: Alias, named: Named) -> Named:
-        try:
-            _replace(self._aliases / alias, json.dumps(asdict(named), sort_keys=True).encode())
-        except OSError as error:
-            where = self._aliases / alias
-            raise StoreError(f"{where}: not changed: {error.strerror or error}") from error
+        _replace(self._aliases / alias, json.dumps(asdict(named), sort_keys=True).encode())
         return named
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer of aliases at a time, among all processes."""
+        """One writer of aliases at a time, among all processes. Raises StoreError where the disk refuses."""
         try:
             self._aliases.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            raise StoreError(f"{self.directory}: {error.strerror or error}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            where = error.filename or self.directory
+            raise StoreError(f"{where}: not changed: {error.strerror or error}") from error
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -35,8 +35,14 @@ def _row(endpoint: Mapping[str, Any]) -> Sequence[str]:
         _seconds(window.get("p50_seconds")),
         _seconds(window.get("p99_seconds")),
         _shown(window.get("failure_share"), "{:.1%}"),
-        str(endpoint.get("reason") or ""),
+        _why(endpoint),
     )
+
+
+def _why(endpoint: Mapping[str, Any]) -> str:
+    if unresolved := endpoint.get("unresolved"):
+        return f"its name cannot be resolved: {unresolved}"
+    return str(endpoint.get("reason") or "")
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,6 +20,15 @@ DataPlane = Annotated[
     typer.Option(
         help="What carries the requests: our own workers, an Envoy started here, or Envoys started elsewhere."
     ),
+]
+TOKEN = "ADAPTIVE_ADMIN_TOKEN"  # a variable of the environment: arguments are seen by everybody on a machine
+# Of commands that ask a running gateway: where it is, by its configuration or plainly.
+Asked = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The configuration that names its admin address.", metavar="FILE")
+]
+Admin = Annotated[
+    str,
+    typer.Option(help=f"Instead: that address; a token is taken from ${TOKEN}.", metavar="HOST:PORT"),
 ]
 PATIENCE = 5.0  # seconds for an answer of the admin API
 RELOADING = 30.0  # seconds for a reload, which waits for every process
@@ -57,31 +67,34 @@ def schema() -> None:
     typer.echo(json.dumps(made(), indent=2))
 
 
-def healthcheck(config: ConfigFile) -> None:
-    """Exit 0 if the gateway of this configuration is ready, else 1: for a container's HEALTHCHECK."""
-    _ask(config, "/readyz")
+def healthcheck(config: Asked = None, admin: Admin = "") -> None:
+    """Exit 0 if the gateway is ready, else 1: for a container's HEALTHCHECK."""
+    _ask(config, admin, "/readyz")
 
 
 def status(
-    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+    config: Asked = None,
+    admin: Admin = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show the state of every endpoint."""
-    typer.echo(_ask(config, "/clusters" if as_json else "/clusters?format=text").rstrip())
+    typer.echo(_ask(config, admin, "/clusters" if as_json else "/clusters?format=text").rstrip())
 
 
 def explain(
-    config: ConfigFile,
     cluster: Annotated[str, typer.Argument(help="The cluster's name.")],
     endpoint: Annotated[str, typer.Argument(help="The endpoint, host:port.")],
+    config: Asked = None,
+    admin: Admin = "",
 ) -> None:
     """Show why an endpoint has its state and weight."""
     query = urllib.parse.urlencode({"cluster": cluster, "endpoint": endpoint})
-    typer.echo(_ask(config, f"/explain?{query}").rstrip())
+    typer.echo(_ask(config, admin, f"/explain?{query}").rstrip())
 
 
-def reload(config: ConfigFile) -> None:
+def reload(config: Asked = None, admin: Admin = "") -> None:
     """Make the running gateway read its configuration again."""
-    generation = json.loads(_ask(config, "/-/reload", method="POST", seconds=RELOADING))["generation"]
+    generation = json.loads(_ask(config, admin, "/-/reload", method="POST", seconds=RELOADING))["generation"]
     typer.echo(f"configuration {generation} is in force")
 
 
@@ -99,18 +112,12 @@ def demo(context: typer.Context) -> None:
     raise typer.Exit(run.main(context.args))
 
 
-def _ask(config: Path, path: str, method: str = "GET", seconds: float = PATIENCE) -> str:
+def _ask(config: Path | None, admin: str, path: str, method: str = "GET", seconds: float = PATIENCE) -> str:
     """The admin API's answer. Raises Failure."""
-    from adaptive.config.load import load
-
-    admin = load(config).admin
-    if admin is None:
-        raise Failure(f"{config} has no admin address")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin.host, admin.host)
-    where = f"[{host}]:{admin.port}" if ":" in host else f"{host}:{admin.port}"
+    where, token = _named(config) if config is not None and not admin else _plain(config, admin)
     request = urllib.request.Request(f"http://{where}{path}", method=method)
-    if admin.token is not None:
-        request.add_header("Authorization", f"Bearer {admin.token.get_secret_value()}")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
     # No proxy of the environment: the admin address is this machine's own.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -121,6 +128,31 @@ def _ask(config: Path, path: str, method: str = "GET", seconds: float = PATIENCE
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise Failure(f"no answer from the admin address {where}: {reason}") from None
+
+
+def _named(config: Path) -> tuple[str, str]:
+    """The admin address and token in a configuration. Raises Failure."""
+    from adaptive.config.address import write_address
+    from adaptive.config.load import load
+
+    admin = load(config).admin
+    if admin is None:
+        raise Failure(f"{config} has no admin address")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin.host, admin.host)
+    return write_address(host, admin.port), admin.token.get_secret_value() if admin.token is not None else ""
+
+
+def _plain(config: Path | None, admin: str) -> tuple[str, str]:
+    """The admin address that was given, and the token in the environment. Raises typer.BadParameter."""
+    from adaptive.config.address import read_address, write_address
+
+    if not admin or config is not None:
+        raise typer.BadParameter("either --config or --admin says where the gateway is", param_hint="--admin")
+    try:
+        where = write_address(*read_address(admin))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--admin") from None
+    return where, os.environ.get(TOKEN, "")
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -13,6 +13,7 @@ Around them:
 - `supervisor`: starts, watches, replaces the others; `fleet`, `process`: its children; `listen`: the sockets it owns;
   `reload`: what may change; `overrides`, `standing`: what operators set, and what is known without a brain;
   `elsewhere`: what may carry requests in the place of the workers.
-- `brain`: the slow loop's process; `health`: active checks; `modelwatch`: the model store.
+- `brain`: the slow loop's process; `health`: active checks; `names`: whether endpoints' names can be resolved;
+  `modelwatch`: the model store.
 - `boot`, `channel`: what a child is told, and how; `parent`, `notify`, `logs`: the manners of a process.
 """

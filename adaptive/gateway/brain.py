@@ -26,6 +26,7 @@ from adaptive.gateway.boot import BrainBoot, Configuration
 from adaptive.gateway.channel import Channel, Message, open_channel
 from adaptive.gateway.health import HealthChecks
 from adaptive.gateway.modelwatch import EVERY, ModelWatch
+from adaptive.gateway.names import Names
 from adaptive.model_events import ModelMoved
 from adaptive.telemetry.board import Board
 from adaptive.telemetry.durations import Durations
@@ -115,6 +116,7 @@ class Brain:
         self.configuration: Configuration | None = None
         self.channel: Channel | None = None
         self.models: ModelWatch | None = None
+        self.names = Names()
         self._noting: set[asyncio.Task[None]] = set()  # decisions on models on their way to the store
         # What is news is counted from here on: a brain that takes over is not blinded by what happened before it.
         self._lags = self.board.lags()
@@ -126,15 +128,14 @@ class Brain:
         self.over: asyncio.Future[None] = loop.create_future()
         self.health = HealthChecks(self._handle, self.boot.seed)
         self.channel = await open_channel(self.boot.channel_fd, self._message, self._stop)
-        ticking = loop.create_task(self._tick_on())
-        ticking.add_done_callback(self._ticking_ended)
-        watching = loop.create_task(self._watch_models())
-        watching.add_done_callback(self._ticking_ended)
+        tasks = [loop.create_task(work) for work in (self._tick_on(), self._watch_models(), self.names.run())]
+        for task in tasks:
+            task.add_done_callback(self._task_ended)
         try:
             await self.over
         finally:
-            ticking.cancel()
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             self.health.close()
             self._finish()
         return 0
@@ -143,7 +144,7 @@ class Brain:
         if not self.over.done():
             self.over.set_result(None)
 
-    def _ticking_ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not self.over.done():
             self.over.set_exception(error)
 
@@ -320,6 +321,7 @@ class Brain:
         settings changed, which begins anew. Raises OSError or ValueError, and changes nothing, as `HealthChecks` does.
         """
         self.health.configure(configuration.config, configuration.slots)
+        self.names.configure(configuration.config)
         before = self.configuration
         made = topology(configuration.config, configuration.slots, configuration.generation)
         if self.controller is None or before is None or before.config.model != configuration.config.model:
@@ -355,6 +357,7 @@ class Brain:
     def report(self) -> dict[str, Any]:
         """The Controller's report, and of the shell what the metrics show."""
         found = self.controller.report() if self.controller is not None else {}
+        self.names.tell(found)
         return {
             **found,
             "brain": {

@@ -22,6 +22,10 @@ FIGURES = (*LATENCIES, "failed", "failed_share")
 Interval = list[float | None]
 
 
+# The form of a document. A new one takes keys away or gives them another meaning; keys that join leave it as it is.
+FORMAT = 1
+
+
 class Row(TypedDict):
     """One policy in one scenario (one seed's, or the mean of several)."""
 
@@ -125,6 +129,7 @@ class Judged(TypedDict):
 class Document(TypedDict):
     """The whole. `facts` are shown as lines; keys that a command adds of its own stay in the JSON."""
 
+    format: int
     kind: str  # evaluate, simulate, sweep, arena, replay
     title: str
     command: str  # that makes it again
@@ -149,6 +154,7 @@ class DocumentError(Exception):
 def document(kind: str, title: str, command: str, seeds: Iterable[int] = (), partial: str = "") -> Document:
     """One that says nothing yet."""
     return {
+        "format": FORMAT,
         "kind": kind,
         "title": title,
         "command": command,
@@ -239,6 +245,10 @@ def check(made: Any) -> Document:
     """The same, once it holds what the writers need. Raises DocumentError, which names the key."""
     if not isinstance(made, dict):
         raise DocumentError("a report is a JSON object")
+    if not isinstance(form := made.get("format", FORMAT), int) or form < 1:
+        raise DocumentError("format: must be a whole number from 1 up")
+    if form > FORMAT:
+        raise DocumentError(f"format: {form} is newer than this Adaptive reads ({FORMAT}): a newer one is needed")
     for keys, kind, name in (
         (_TEXTS, str, "a text"),
         (_LISTS, list, "a list"),

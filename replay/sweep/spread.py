@@ -30,7 +30,7 @@ def spread(
     """
     if jobs == 0:
         raise SpreadError("no process is no help: jobs are a number of them, or -1 for one a core")
-    if backend == "loky" and (jobs == 1 or len(work) < 2):
+    if not work or (backend == "loky" and (jobs == 1 or len(work) < 2)):
         yield from map(what, work)
         return
     from joblib import Parallel, delayed
@@ -106,7 +106,7 @@ def _ray(address: str) -> AbstractContextManager[int]:
     from joblib import parallel_config
     from ray.util.joblib import register_ray
 
-    ray.init(address=address or None, include_dashboard=False, log_to_driver=False)
+    ray.init(address=address or None, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
     register_ray()
 
     @contextmanager

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -171,6 +173,51 @@ def test_without_a_gateway_its_clients_say_so_in_a_line(monkeypatch, capsys, goo
         assert run(monkeypatch, *command, "-c", good) == 1
         err = capsys.readouterr().err
         assert err.startswith("no answer from the admin address 127.0.0.1:1: ") and len(err.splitlines()) == 1
+
+
+def test_an_admin_address_alone_will_do(monkeypatch, capsys, tmp_path: Path) -> None:
+    """The configuration may be elsewhere, or broken: then there is all the more to ask."""
+    asked: list[tuple[str, str | None]] = []
+
+    class Admin(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers.get("Authorization")))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"told")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("ADAPTIVE_ADMIN_TOKEN", "sesame")
+    with HTTPServer(("127.0.0.1", 0), Admin) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            where = f"127.0.0.1:{server.server_port}"
+            assert run(monkeypatch, "status", "--admin", where) == 0
+            assert run(monkeypatch, "explain", "--admin", where, "api", "127.0.0.1:9100") == 0
+        finally:
+            server.shutdown()
+            thread.join()
+    assert capsys.readouterr().out == "told\ntold\n"
+    assert asked == [
+        ("/clusters?format=text", "Bearer sesame"),
+        ("/explain?cluster=api&endpoint=127.0.0.1%3A9100", "Bearer sesame"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "either --config or --admin"),
+        (["-c", "gateway.yaml", "--admin", "127.0.0.1:1"], "either --config or --admin"),
+        (["--admin", "127.0.0.1"], "has no port"),
+    ],
+)
+def test_who_is_to_be_asked_is_said_once(monkeypatch, capsys, arguments: list[str], why: str) -> None:
+    assert run(monkeypatch, "status", *arguments) == 2
+    assert why in " ".join(capsys.readouterr().err.split())
 
 
 def test_without_an_admin_address_there_is_nobody_to_ask(monkeypatch, capsys, tmp_path: Path) -> None:

@@ -240,3 +240,32 @@ def test_an_estimator_comes_back_and_one_with_strangers_in_it_is_refused() -> No
         estimators.unpack(io.dumps(subprocess.CompletedProcess(["true"], 0)), "m.skops")
     with pytest.raises(StoreError, match=r"m\.skops: not readable"):
         estimators.unpack(b"PK nonsense", "m.skops")
+
+
+@pytest.mark.parametrize("deed", ["promote", "rollback", "dismiss"])
+def test_a_store_that_cannot_be_changed_says_so_and_is_as_it_was(
+    store: Store, monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    first, second = save(store), save(store, 500.0)
+    store.promote(first, "champion", "first", at=1.0)
+    store.promote(second, "challenger", "second", at=2.0)
+    before = everything(store.directory)
+
+    remove = os.unlink
+
+    def refuse(path: Path, *_: object) -> None:
+        if not path.name.startswith("."):  # it is one of the names; what was written beside it may go
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        remove(path)
+
+    monkeypatch.setattr(os, "replace", lambda _, to: refuse(to))
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(StoreError, match="not changed: Read-only file system"):
+        if deed == "promote":
+            store.promote(second, "champion", "third", at=3.0)
+        elif deed == "rollback":
+            store.rollback("back", at=3.0)
+        else:
+            store.dismiss("no better")
+    monkeypatch.undo()
+    assert everything(store.directory) == before

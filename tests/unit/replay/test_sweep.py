@@ -167,7 +167,7 @@ def test_what_cannot_be_spread_is_told() -> None:
 
 
 def test_a_ray_cluster_is_given_the_work_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in with the functions of Ray that are called; Ray itself is not tested."""
+    """A stand-in with the functions of Ray that are called: Ray itself is too large to be installed for a test."""
     told: list[Any] = []
     stand_ins = {name: types.ModuleType(name) for name in ("ray", "ray.util", "ray.util.joblib")}
     functions = {
@@ -183,6 +183,8 @@ def test_a_ray_cluster_is_given_the_work_in_lots(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setitem(sys.modules, name, module)
     assert list(spread(abs, range(-20, 0), backend="ray", address="ray://somewhere")) == list(range(20, 0, -1))
     assert told == ["ray://somewhere", "shut down"]
+    assert list(spread(abs, (), backend="ray")) == []
+    assert len(told) == 2, "no cluster is started for no work"
 
 
 # The command.

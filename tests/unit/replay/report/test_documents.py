@@ -163,3 +163,22 @@ def test_where_there_is_no_interval_nothing_is_said_of_a_difference() -> None:
     assert words.better(-583.0, (None, None), None) == "no interval, so nothing is said"
     assert words.better(-1.0, (-3.0, 2.0), None) == "no difference that the interval would show"
     assert (words.better(-1.0, (-3.0, -0.5), True), words.better(1.0, (0.5, 3.0), False)) == ("better", "worse")
+
+
+def test_a_report_says_its_form_and_older_ones_said_none(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write(made(), "json", path)
+    told = json.loads(path.read_text())
+    assert told["format"] == 1
+    del told["format"]
+    path.write_text(json.dumps(told))
+    assert read(path)["title"] == made()["title"]
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [(2, "format: 2 is newer than this Adaptive reads \\(1\\)"), ("1", "format: must"), (0, "format: must")],
+)
+def test_a_report_of_another_form_is_refused(form: object, why: str) -> None:
+    with pytest.raises(DocumentError, match=why):
+        check({**made(), "format": form})
