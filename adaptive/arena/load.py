@@ -15,6 +15,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 import uvloop
 
 from adaptive import clock
+from adaptive.bench.running import punctual
 from adaptive.gateway.parent import follow
 from replay import arrivals, scenario_file
 
@@ -167,14 +169,15 @@ class Load:
             self.tell(second)
             second += 1
 
+    def _given_up(self, before: float) -> list[int]:
+        """The requests under way that were due by then: of thousands that wait only the oldest are looked at."""
+        return list(takewhile(lambda index: self.due[index] <= before, self.under_way))
+
     async def _watch(self) -> None:
         """Gives up what has waited too long."""
         while True:
             await asyncio.sleep(0.005)
-            late = clock.monotonic() - self.zero - self.timeout
-            for index in list(self.under_way):
-                if self.due[index] > late:
-                    break
+            for index in self._given_up(clock.monotonic() - self.zero - self.timeout):
                 client = self.under_way[index]
                 self.ended(index, 0)
                 if client is not None:
@@ -216,6 +219,7 @@ def main() -> None:
     """Entry point of the subprocess."""
     spec = json.loads(sys.argv[1])
     follow(int(spec["parent"]))
+    punctual()
     uvloop.run(generate(spec))
 
 

@@ -43,8 +43,10 @@ def cpu(
 ) -> None:
     """CPU time per proxied request, of all our processes, beside Envoy and nginx in the same run."""
     from adaptive.bench import cpu as bench
+    from adaptive.bench.running import undisturbed
 
-    result = _run(bench.measure(pairs, requests, headers.value, _say, data_plane.value))
+    with undisturbed(_aside):
+        result = _run(bench.measure(pairs, requests, headers.value, _say, data_plane.value))
     for line in bench.table(result):
         typer.echo(line)
     if result.failed:
