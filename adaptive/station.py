@@ -27,7 +27,7 @@ from adaptive.envoy.lines import Lines
 from adaptive.envoy.patience import Patience
 from adaptive.envoy.pipe import open_pipe
 from adaptive.envoy.reader import Reader
-from adaptive.envoy.server import Connected, Service
+from adaptive.envoy.server import Connected, Identity, Service
 from adaptive.envoy.steering import Push, Steering
 from adaptive.envoy.subscription import Answer
 from adaptive.envoy.translate import resources as translate
@@ -168,6 +168,7 @@ class Station:
         config = configuration.config
         now = clock.monotonic()
         texts = {path: Path(path).read_text(encoding="utf-8") for path in translate.files(config)}
+        identity = Identity.of(config.envoy.service)
         found = translate.resources(config, texts, self.patience.seconds, self.pipe)
         steering = Steering(config, configuration.slots, configuration.generation)
         pushes = steering.first(self.board.read(), now, self.steering)
@@ -176,6 +177,8 @@ class Station:
         }
         endpoints = {push.cluster: self._assignment(config, push) for push in pushes}
         self._texts, self.configuration, self.steering = texts, configuration, steering
+        self.service.renew(identity)
+        self.service.dismiss()
         self.attempts.configure(config, configuration.slots, steering)
         self.reader.plain.configure()
         self.service.take(translate.CLUSTER, made[translate.CLUSTER])
@@ -191,11 +194,7 @@ class Station:
             await self.service.start(f"unix:{self.socket}")
             self._listen_to_pipe()
         elif own is not None:
-            tls = None
-            if own.tls is not None:
-                authority, certificate, key = (Path(p).read_bytes() for p in (own.tls.ca, own.tls.cert, own.tls.key))
-                tls = (authority, certificate, key)
-            await self.service.start(own.address, tls)
+            await self.service.start(own.address)
         else:
             raise ValueError("envoy.service: Envoys elsewhere need an address at which they find us")
 

@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from adaptive import clock
+from adaptive.config.envoy import Service as Configured
 from adaptive.envoy import messages
 from adaptive.envoy.bootstrap import DROPPED
 from adaptive.envoy.cache import Cache, Held, digest, url
@@ -55,6 +57,26 @@ class Connected:
     acks: int = 0
     nacks: int = 0
     sent_at: dict[str, float] = field(default_factory=dict)  # by nonce
+    dismissed: bool = False  # the configuration does not name it any more
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What TLS on both sides needs, as PEM: our certificate and its key, and the authority of the Envoys' own."""
+
+    authority: bytes
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def of(cls, service: Configured | None) -> Identity | None:
+        """What the configuration names, as the files are now. Raises OSError."""
+        tls = service.tls if service is not None else None
+        return cls(*(Path(name).read_bytes() for name in (tls.ca, tls.cert, tls.key))) if tls is not None else None
+
+    def held(self) -> Any:
+        """As gRPC has it."""
+        return grpc.ssl_server_certificate_configuration(((self.key, self.certificate),), self.authority)
 
 
 class Service:
@@ -73,6 +95,7 @@ class Service:
         self.came: Callable[[str], object] = lambda node: None  # told of an Envoy that is about to be given anything
         self.lost: Callable[[int], None] = lambda count: None  # told of entries that an Envoy has dropped
         self._retired_at: float | None = None
+        self._identity: Identity | None = None
         self._delta = messages.message(f"{_DISCOVERY}.DeltaDiscoveryResponse")
         self._plain = messages.message(f"{_DISCOVERY}.DiscoveryResponse")
         self._resource = messages.message(f"{_DISCOVERY}.Resource")
@@ -104,6 +127,17 @@ class Service:
         for one in self.connected:
             one.wake.set()
 
+    def dismiss(self) -> None:
+        """Send away who is not allowed any more."""
+        for one in self.connected:
+            if not self.allowed(one.name):
+                one.dismissed = True
+                one.wake.set()
+
+    def renew(self, identity: Identity | None) -> None:
+        """What connections that come from now on are shown. It cannot be given where there was none, or taken away."""
+        self._identity = identity
+
     def sweep(self, now: float) -> None:
         """Drop what is retired, when no Envoy's routes can name it any more."""
         if self._retired_at is None:
@@ -114,8 +148,8 @@ class Service:
             self.cache.drop()
             self.push()
 
-    async def start(self, address: str, tls: tuple[bytes, bytes, bytes] | None = None) -> None:
-        """Listen on "unix:path" or host:port; `tls` is (authority, certificate, key). Raises OSError."""
+    async def start(self, address: str) -> None:
+        """Listen on "unix:path" or host:port, with TLS where there is an identity. Raises OSError."""
         self._server = grpc.aio.server(options=OPTIONS)
         ads = {
             "StreamAggregatedResources": self._handler(self._stream_plain, f"{_DISCOVERY}.DiscoveryRequest"),
@@ -129,15 +163,19 @@ class Service:
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
         try:
-            if tls is None:
+            if self._identity is None:
                 self._server.add_insecure_port(address)
             else:
-                authority, certificate, key = tls
-                credentials = grpc.ssl_server_credentials(((key, certificate),), authority, require_client_auth=True)
-                self._server.add_secure_port(address, credentials)
+                first = self._identity.held()
+                made = grpc.dynamic_ssl_server_credentials(first, self._shown, require_client_authentication=True)
+                self._server.add_secure_port(address, made)
         except RuntimeError as error:
             raise OSError(f"{address} cannot be listened on: {error}") from None
         await self._server.start()
+
+    def _shown(self) -> Any:
+        """Asked by gRPC at each handshake."""
+        return self._identity.held() if self._identity is not None else None
 
     async def stop(self) -> None:
         """Close every stream, at once: Envoys go on with what they have."""
@@ -167,6 +205,8 @@ class Service:
             if name in self.refusals or len(self.refusals) < 100:  # what strangers send must not fill the memory
                 self.refusals[name] = self.refusals.get(name, 0) + 1
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"node {name!r} is not known here")
+        if any(other.name == name for other in self.connected):
+            log.warning("Envoy %s is connected twice: it came back, or two have one name and are taken for one", name)
         self.came(name)
         one = Connected(name, stream, clock.monotonic(), version=_version(first.node))
         self.connected.append(one)
@@ -202,6 +242,9 @@ class Service:
         while True:
             await one.wake.wait()
             one.wake.clear()
+            if one.dismissed:
+                log.warning("Envoy %s is none of envoy.nodes any more, and is sent away", one.name)
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"node {one.name!r} is not known here any more")
             for response in one.stream.due(self.cache):
                 one.sent_at[response.nonce] = clock.monotonic()
                 await context.write(self._bytes(response, one.stream.delta))

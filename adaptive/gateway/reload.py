@@ -66,6 +66,8 @@ def refusals(old: Config, new: Config, slots: dict[str, int], capacity: Capacity
         found.append(f"workers: changing {old.workers} to {new.workers} needs a restart")
     if old.envoy.flush_interval != new.envoy.flush_interval:
         found.append("envoy.flush_interval: an Envoy is told when it is started: changing it needs a restart")
+    if _service(old) != _service(new):
+        found.append(f"envoy.service: changing {_service(old)} to {_service(new)} needs a restart")
     needed = max(slots.values(), default=-1) + 1
     if needed > capacity.slots:
         found.append(
@@ -86,6 +88,11 @@ def _listeners(config: Config) -> str:
 
 def _admin(admin: Admin | None) -> str:
     return admin.address if admin is not None else "none"
+
+
+def _service(config: Config) -> str:
+    own = config.envoy.service
+    return "none" if own is None else own.address if own.tls is None else f"{own.address} with TLS"
 
 
 def digest(path: Path) -> str:

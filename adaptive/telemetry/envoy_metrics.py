@@ -14,7 +14,8 @@ def add(out: Families, report: Mapping[str, Any]) -> None:
     """All that a report holds."""
     nodes = report.get("nodes", [])
     out.gauge("envoy_nodes", "Envoys that are connected.", len(nodes))
-    for node in nodes[:NODES]:
+    # Of one name one is shown: the latest, where an Envoy is back before its old stream was seen to be dead.
+    for node in list({node["node"]: node for node in nodes}.values())[:NODES]:
         who = {"node": str(node["node"])}
         out.gauge("envoy_connected", "1 for each Envoy that is connected.", 1, **who)
         out.gauge("envoy_behind", "1 while an Envoy lacks something that it is to have.", bool(node["behind"]), **who)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests import envoys
 
@@ -17,9 +19,10 @@ import grpc  # noqa: E402
 
 from adaptive.envoy import messages  # noqa: E402
 from adaptive.envoy.bootstrap import DROPPED  # noqa: E402
-from adaptive.envoy.server import KEPT, Service  # noqa: E402
+from adaptive.envoy.server import KEPT, Identity, Service  # noqa: E402
 from adaptive.envoy.translate import resources as translate  # noqa: E402
 from adaptive.steered import Steered  # noqa: E402
+from tests.conformance.dataplane.gateway import free_port  # noqa: E402
 
 DISCOVERY = "envoy.service.discovery.v3"
 METRICS = "envoy.service.metrics.v3"
@@ -145,6 +148,52 @@ async def test_what_is_kept_of_envoys_that_drop_is_bounded(node: Any, lost: list
     assert len(node.service.dropped) == KEPT
     assert "edge-0" not in node.service.dropped
     assert lost == [1] * (KEPT + 1)
+
+
+async def test_an_envoy_that_is_not_allowed_any_more_is_sent_away(node: Any) -> None:
+    service = node.service
+    await_end = node("edge-1")
+    node("edge-2")
+    await known(node, 2)
+    service.allowed = lambda name: name == "edge-2"
+    service.dismiss()
+    async with asyncio.timeout(5.0):
+        while len(service.connected) > 1:
+            await asyncio.sleep(0.005)
+    assert [one.name for one in service.connected] == ["edge-2"]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await await_end.log("one")
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+def identity(authority: trustme.CA) -> Identity:
+    made = authority.issue_cert("edge.test")
+    return Identity(authority.cert_pem.bytes(), made.cert_chain_pems[0].bytes(), made.private_key_pem.bytes())
+
+
+async def test_a_certificate_that_was_replaced_is_shown_to_who_comes_from_then_on(tmp_path: Path) -> None:
+    authority, port = trustme.CA(), free_port()
+    service = Service(bool, lambda name, told: None)
+    service.renew(identity(authority))
+    await service.start(f"127.0.0.1:{port}")
+    own = tmp_path / "own.pem"
+    authority.issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(str(own))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.load_cert_chain(own)
+    context.set_alpn_protocols(["h2"])
+
+    async def shown() -> bytes:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="edge.test")
+        found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return bytes(found)
+
+    first = await shown()
+    assert await shown() == first
+    service.renew(identity(authority))
+    assert await shown() != first
+    await service.stop()
 
 
 async def test_an_envoy_that_lacks_a_field_says_so_and_the_others_go_on(node: Any) -> None:

@@ -56,6 +56,11 @@ def test_another_admin_address_needs_a_restart_but_another_token_does_not() -> N
     assert why(token, old=other) == []
 
 
+def test_another_address_for_envoys_elsewhere_needs_a_restart() -> None:
+    old, new = (config(f"envoy: {{service: 127.0.0.1:{port}}}") for port in (18000, 18001))
+    assert why(new, old=old) == ["envoy.service: changing 127.0.0.1:18000 to 127.0.0.1:18001 needs a restart"]
+
+
 def test_more_endpoints_than_the_board_holds_are_refused_with_both_numbers() -> None:
     """The slot of the endpoint that went stays taken for one generation."""
     many = config(endpoints=", ".join(f"127.0.0.1:{9000 + n}" for n in range(20)))

@@ -351,3 +351,13 @@ def test_what_the_controller_really_reports_is_shown() -> None:
     assert read("endpoint_health", **who, health="healthy") == 1
     assert read("endpoint_weight", **who) == 100
     assert read("outcomes_total") == 10
+
+
+def test_an_envoy_that_is_back_before_its_old_stream_is_dead_is_one_series() -> None:
+    metrics = Metrics(Counters.create(1))
+    old = {"node": "edge-0", "behind": True, "refused": {}, "acks": 9, "nacks": 0, "dropped": 4}
+    metrics.elsewhere({"nodes": [old, {**old, "behind": False, "acks": 2}]})
+    read = Reading(metrics)
+    assert read("envoy_nodes") == 2
+    assert read("envoy_behind", node="edge-0") == 0
+    assert read("envoy_acks_total", node="edge-0") == 2
