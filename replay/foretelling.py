@@ -7,7 +7,7 @@ for the rows of one fleet are no independent witnesses. Where the model abstains
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from models import detectors
 from models.columns import Bools, Floats
 from models.detectors import lorden
 from models.features import NAMES
+from models.predictor import AHEAD
 from replay.asking import Table
 from replay.episodes import ABRUPT, FORECASTABLE, Episode, Trouble
 
@@ -24,6 +25,8 @@ LEAD = 10.0  # seconds before the first breach
 PRECISION = 0.9
 CALM, AGO = 30.0, 60.0  # seconds without a breach that part two; and that a forecast may come before one
 LOOKS = 2  # at least so many make a forecast
+LEVELS = np.arange(0.05, 1.0, 0.01)  # of probability, at which an alarm may be raised
+LevelOf = Callable[[Sequence[Episode]], float]
 # What an operator could alert on by itself.
 RULES = (
     "failures_1s", "failures_5s", "failures_30s", "latency_peers_1s", "latency_peers_5s", "tail_peers_5s", "oldest",
@@ -99,8 +102,51 @@ def _figure(value: float, drawn: Floats) -> Figure:
     return Figure(value, float(low), float(high))
 
 
+class Alarm(NamedTuple):
+    """Forecasts of one endpoint of which none came later than AHEAD after another: an operator is told once."""
+
+    begun: float  # the first of them
+    came: bool  # it breached within AHEAD of one of them
+
+
+def alarms(e: Episode, sure: Bools) -> list[Alarm]:
+    """What these forecasts (rows) would tell an operator, where it can be told whether it came true.
+
+    One that begins when its endpoint breaches, or CALM seconds after, foretells nothing and is left out: it would make
+    a model look precise that only repeats what everybody sees. So is a single look, which is no forecast.
+    """
+    asked, found = e.asked, []
+    for slot in np.unique(asked.slot[sure]):
+        mine = asked.slot == slot
+        at, here = asked.at[mine], np.flatnonzero(sure[mine])
+        breaching, label = at[asked.soon[mine] == 1], asked.ahead[mine]
+        for looks in np.split(here, np.flatnonzero(np.diff(at[here]) > AHEAD) + 1):
+            begun = float(at[looks[0]])
+            late = ((breaching <= begun) & (breaching >= begun - CALM)).any()
+            if len(looks) >= LOOKS and not late and not np.isnan(label[looks]).all():
+                found.append(Alarm(begun, bool((label[looks] == 1).any())))
+    return found
+
+
+def precise(episodes: Sequence[Episode], level: float) -> tuple[int, int]:
+    """Alarms of the long horizon at this level: that came true, and all."""
+    came = [alarm.came for e in episodes for alarm in alarms(e, e.asked.said[:, 1] >= level)]
+    return sum(came), len(came)
+
+
 def threshold(episodes: Sequence[Episode]) -> float:
-    """The lowest score of the long horizon from which on PRECISION of the rows breach; above 1 where none is."""
+    """The lowest of LEVELS at which PRECISION of the alarms come true; above 1 where there is none."""
+    for level in LEVELS:
+        right, said = precise(episodes, level)
+        if said and right >= PRECISION * said:
+            return float(level)
+    return 2.0
+
+
+def threshold_of_looks(episodes: Sequence[Episode]) -> float:
+    """The lowest score of the long horizon from which on PRECISION of the rows breach, as PR-AUC counts them; above 1
+    where none is. Most rows that a breach follows are of endpoints that breach already: they pay for false alarms.
+    """
     label = np.concatenate([e.asked.ahead for e in episodes])
     said = np.concatenate([e.asked.said[:, 1] for e in episodes])
     known = ~np.isnan(label) & ~np.isnan(said)
@@ -118,8 +164,8 @@ class Foreseen(NamedTuple):
     kinds: list[str]  # one an endpoint
     hits: list[bool]
     could: list[bool]  # it had been ill for LEAD + 5 seconds
-    right: int  # forecasts that came true
-    said: int  # forecasts
+    right: int  # alarms that came true
+    said: int  # alarms
 
     def share(self, rng: np.random.Generator) -> Figure:
         """Of all of them."""
@@ -142,7 +188,7 @@ class Foreseen(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Of its forecasts, over all fleets."""
+        """Of its alarms, over all fleets."""
         return self.right / self.said if self.said else math.nan
 
 
@@ -152,24 +198,24 @@ def halves(episodes: Sequence[Episode]) -> tuple[list[Episode], list[Episode]]:
     return parts[0], parts[1]
 
 
-def crossed(episodes: Sequence[Episode]) -> Foreseen:
+def crossed(episodes: Sequence[Episode], level_of: LevelOf = threshold) -> Foreseen:
     """Each half by the threshold that the other one sets."""
     one, other = halves(episodes)
-    a, b = foreseen(one, other), foreseen(other, one)
+    a, b = foreseen(one, other, level_of), foreseen(other, one, level_of)
     return Foreseen(a.kinds + b.kinds, a.hits + b.hits, a.could + b.could, a.right + b.right, a.said + b.said)
 
 
-def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode]) -> Foreseen:
+def foreseen(tuning: Sequence[Episode], episodes: Sequence[Episode], level_of: LevelOf = threshold) -> Foreseen:
     """The threshold is taken from `tuning`; precision and share from `episodes`."""
-    level = threshold(tuning)
+    level = level_of(tuning)
     kinds: list[str] = []
     hits: list[bool] = []
     could: list[bool] = []
     right = said_all = 0
     for e in episodes:
         sure = e.asked.said[:, 1] >= level
-        known = sure & ~np.isnan(e.asked.ahead)
-        right, said_all = right + int(e.asked.ahead[known].sum()), said_all + int(known.sum())
+        came = [alarm.came for alarm in alarms(e, sure)]
+        right, said_all = right + sum(came), said_all + len(came)
         for trouble in e.troubles:
             breach = breached(e, trouble)
             if trouble.kind in FORECASTABLE and not math.isnan(breach):
@@ -187,21 +233,21 @@ def breached(e: Episode, trouble: Trouble) -> float:
 
 
 def heralded(e: Episode, trouble: Trouble, breach: float, sure: Bools) -> bool:
-    """Whether at least LOOKS of these forecasts (rows) are of this trouble, and came LEAD seconds before its breach."""
-    mine = (e.asked.slot == trouble.slot) & (e.asked.at >= trouble.start) & (e.asked.at <= trouble.end)
+    """Whether at least LOOKS of these forecasts (rows) are of this trouble, came LEAD seconds before its breach, and no
+    more than AHEAD, of which they speak.
+    """
+    mine = (e.asked.slot == trouble.slot) & (e.asked.at >= trouble.start) & (e.asked.at > breach - AHEAD)
     return int((mine & sure & (e.asked.at <= breach + 1.0 - LEAD)).sum()) >= LOOKS
 
 
 def wrong(episodes: Sequence[Episode], kind: str) -> int:
-    """Forecasts that did not come true in fleets of this kind, at the thresholds of `crossed`."""
+    """Alarms that did not come true in fleets of this kind, at the thresholds of `crossed`."""
     parts = halves(episodes)
-    levels = [threshold(part) for part in parts]
-    return sum(
-        int(((e.asked.said[:, 1] >= level) & (e.asked.ahead == 0)).sum())
-        for part, level in zip(parts, reversed(levels), strict=True)
-        for e in part
-        if e.kind == kind
-    )
+    found = 0
+    for part, level in zip(parts, [threshold(part) for part in reversed(parts)], strict=True):
+        right, said = precise([e for e in part if e.kind == kind], level)
+        found += said - right
+    return found
 
 
 def calibration_error(episodes: Sequence[Episode], horizon: str, bins: int = 10) -> float:

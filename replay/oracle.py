@@ -17,8 +17,8 @@ from models.columns import Floats
 from models.labels import ABOVE, LEAST_FAILURES
 from models.predictor import AHEAD
 from replay.asking import EVERY, SOON
-from replay.episodes import Episode, fleet
-from replay.foretelling import breached, heralded, wrong
+from replay.episodes import FORECASTABLE, Episode, fleet
+from replay.foretelling import LEAD, LEVELS, PRECISION, alarms, breached, heralded
 from replay.scenario import Fault
 
 KIND = "creeping"
@@ -27,28 +27,35 @@ OBJECTIVE = 0.05  # share of failures; the default, which the fleets have
 NEVER = 1e-6  # share of failures of a fleet without errors
 
 
-def foreseen(episodes: Sequence[Episode], held_out: bool = True) -> tuple[int, int]:
-    """Of the creeping errors that breached, how many it foresees LEAD seconds ahead, and how many there were, with as
-    many forecasts in these fleets that do not come true as the model makes in them.
+def foreseen(episodes: Sequence[Episode], wrong: int, held_out: bool = True) -> tuple[int, int]:
+    """Of the creeping errors that breached, how many it foresees LEAD seconds ahead, and how many there were, when at
+    most `wrong` of its alarms in these fleets do not come true.
     """
-    mine = [e for e in episodes if e.kind == KIND]
-    said = [probabilities(e, held_out) for e in mine]
-    if not mine:
-        return 0, 0
-    level = _level(np.concatenate([e.asked.ahead for e in mine]), np.concatenate(said), wrong(episodes, KIND))
-    hits = []
-    for e, score in zip(mine, said, strict=True):
-        for trouble in e.troubles:
-            breach = breached(e, trouble)
-            if not math.isnan(breach):
-                hits.append(heralded(e, trouble, breach, score >= level))
-    return sum(hits), len(hits)
+    mine = [(e, probabilities(e, held_out)) for e in episodes if e.kind == KIND]
+    best, count = 0, 0
+    for level in LEVELS:
+        came: list[bool] = []
+        hits: list[bool] = []
+        for e, said in mine:
+            came += [alarm.came for alarm in alarms(e, said >= level)]
+            breaches = [(trouble, breached(e, trouble)) for trouble in e.troubles]
+            hits += [heralded(e, trouble, at, said >= level) for trouble, at in breaches if not math.isnan(at)]
+        count = len(hits)
+        if came.count(False) <= wrong:
+            best = max(best, sum(hits))
+    return best, count
 
 
-def _level(label: Floats, said: Floats, wrong: int) -> float:
-    """The lowest score from which on so many rows at most do not breach."""
-    false = np.sort(said[label == 0])[::-1]
-    return float(np.nextafter(false[wrong], 2.0)) if wrong < len(false) else 0.0
+def bound(episodes: Sequence[Episode], held_out: bool = True) -> tuple[int, int]:
+    """Of all that breached, how many can be foreseen at most at PRECISION, and how many there were: creeping errors as
+    by `foreseen`, which may spend all the false alarms there are, and every other kind wherever there was the time.
+    """
+    breaches = [(trouble, breached(e, trouble)) for e in episodes for trouble in e.troubles]
+    breaches = [(trouble, at) for trouble, at in breaches if trouble.kind in FORECASTABLE and not math.isnan(at)]
+    in_time = sum(trouble.kind != KIND and at - trouble.start >= LEAD for trouble, at in breaches)
+    false = len(breaches) * (1 / PRECISION - 1)  # alarms, if every breach had a true one
+    creeping, _ = foreseen(episodes, math.floor(false + 1e-9), held_out)
+    return in_time + creeping, len(breaches)
 
 
 def probabilities(e: Episode, held_out: bool) -> Floats:

@@ -62,18 +62,25 @@ def table(found: list[Any], seed: int) -> Iterator[str]:
         everything = foretelling.precisions(found, horizon, rng)
         yield f"  all fleets: PR-AUC {everything['model']}, above the best rule {everything['above']}"
         yield f"  calibration error, all fleets: {foretelling.calibration_error(found, horizon):.4f}"
-    seen = foretelling.crossed(found)
-    count, possible = seen.of_possible()
-    yield (
-        f"foreseen 10 s ahead at precision {seen.precision:.2f} (threshold from the other half of the fleets): "
-        f"{seen.share(rng)} of {len(seen.hits)} breaches; {count} of the {possible} that took 15 s or longer to come"
-    )
-    yield "  by kind: " + ", ".join(f"{kind} {a} of {b}" for kind, (a, b) in seen.by_kind().items())
-    could, count = oracle.foreseen(found)
-    yield f"  creeping: an oracle that knows all rates and the shape of the ramp, as often wrong: {could} of {count}"
+    yield from _foreseen(foretelling.crossed(found), "alarms", rng)
+    yield from _foreseen(foretelling.crossed(found, foretelling.threshold_of_looks), "rows, as PR-AUC has it", rng)
+    could, count = oracle.foreseen(found, foretelling.wrong(found, oracle.KIND))
+    yield f"creeping: an oracle that knows all rates and the shape of the ramp, as often wrong: {could} of {count}"
+    could, count = oracle.bound(found)
+    yield f"at most {could} of {count} can be, at precision 0.9 of alarms: that oracle's, all others that took 10 s"
     for kind, (ratio, seen_count, count) in foretelling.delays(found).items():
         yield f"{kind}: median delay {ratio:.2f} Lorden bounds in attempts sent, {seen_count} of {count} detected"
     yield alarms(found)
+
+
+def _foreseen(seen: Any, what: str, rng: Any) -> Iterator[str]:
+    count, possible = seen.of_possible()
+    yield (
+        f"foreseen 10 s ahead at precision 0.9 of {what}: {seen.share(rng)} of {len(seen.hits)} breaches, {count} of "
+        f"the {possible} that took 15 s or longer to come; {seen.right} of {seen.said} alarms came true (each half of "
+        "the fleets by the threshold of the other)"
+    )
+    yield "  by kind: " + ", ".join(f"{kind} {a} of {b}" for kind, (a, b) in seen.by_kind().items())
 
 
 def alarms(found: Sequence[Any]) -> str:

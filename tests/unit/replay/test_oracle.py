@@ -10,9 +10,20 @@ from models.features import COUNT
 from replay import oracle
 from replay.asking import EVERY, Table
 from replay.episodes import Episode, fleet
+from replay.foretelling import LEAD, breached
 
-SEEDS = (1000, 1001, 1002, 1003)
 LATER = 4  # looks within the short horizon
+WRONG = 2  # false alarms that the oracle may raise
+
+
+def usual_share(seed: int) -> float:
+    """How often healthy endpoints of this fleet fail; the oracle is told, and believes it."""
+    faults = fleet("creeping", seed, True).instances[0].faults
+    return max([f.values["p"] for f in faults if f.kind == "errors"], default=0.0)
+
+
+# Fleets that always fail a little: where nothing ever fails, a single failure says all.
+SEEDS = [seed for seed in range(1000, 1040) if usual_share(seed) > 0.0][:8]
 
 
 def made(seed: int, each: int) -> Episode:
@@ -21,11 +32,12 @@ def made(seed: int, each: int) -> Episode:
     scenario = fleet("creeping", seed, True)
     troubles, n, looks = scenario.notes["troubles"], len(scenario.instances), round(scenario.seconds / EVERY)
     at = EVERY * (1 + np.arange(looks))
-    share = np.full((looks, n), 0.001)
+    usual = usual_share(seed)
+    share = np.full((looks, n), usual)
     for trouble in troubles:
         ramp = next(f for f in scenario.instances[trouble.slot].faults if f.kind == "ramp_errors")
         part = (at - ramp.start) / (ramp.end - ramp.start)
-        share[:, trouble.slot] = np.where((part > 0) & (part < 1), np.maximum(0.001, ramp.values["p"] * part), 0.001)
+        share[:, trouble.slot] = np.where((part > 0) & (part < 1), np.maximum(usual, ramp.values["p"] * part), usual)
     failures = rng.binomial(each, share)
     counted = np.stack([np.full((looks, n), each).cumsum(axis=0), failures.cumsum(axis=0)], axis=1).astype(float)
     soon = np.zeros((looks, n))
@@ -35,8 +47,8 @@ def made(seed: int, each: int) -> Episode:
     ahead = np.array([soon[look : look + 60].max(axis=0) for look in range(looks)])
     rows = looks * n
     one, none = np.ones(rows), np.zeros(rows)
-    # A model that foresees every breach, and is wrong once in a hundred rows: so often the oracle may be, too.
-    said = np.where((ahead.reshape(-1) == 1) | (np.arange(rows) % 100 == 0), 0.95, 0.0)
+    # A model that foresees every breach.
+    said = np.where(ahead.reshape(-1) == 1, 0.95, 0.0)
     table = Table(
         np.repeat(at, n), np.tile(np.arange(n, dtype=float), looks), np.zeros((rows, COUNT), dtype=np.float32), none,
         np.column_stack([said, said]), none > 0, soon.reshape(-1), one, ahead.reshape(-1), one,
@@ -45,9 +57,9 @@ def made(seed: int, each: int) -> Episode:
 
 
 def test_many_attempts_show_what_few_do_not() -> None:
-    many, few = (oracle.foreseen([made(seed, each) for seed in SEEDS]) for each in (200, 2))
+    many, few = (oracle.foreseen([made(seed, each) for seed in SEEDS], WRONG) for each in (200, 1))
     assert many[0] >= 0.75 * many[1]
-    assert few[0] <= 0.5 * few[1]
+    assert few[0] < 0.75 * few[1]
 
 
 def test_what_comes_later_changes_nothing_that_was_said() -> None:
@@ -62,4 +74,20 @@ def test_what_comes_later_changes_nothing_that_was_said() -> None:
 
 
 def test_without_creeping_errors_there_is_nothing_to_foresee() -> None:
-    assert oracle.foreseen([]) == (0, 0)
+    assert oracle.foreseen([], WRONG) == (0, 0)
+
+
+def test_whoever_may_be_wrong_oftener_foresees_no_less() -> None:
+    fleets = [made(seed, 20) for seed in SEEDS[:4]]
+    found = [oracle.foreseen(fleets, wrong)[0] for wrong in (0, 1, 4, 16)]
+    assert found == sorted(found)
+
+
+def test_no_more_can_be_foreseen_than_the_oracle_does_and_than_there_was_time_for() -> None:
+    creeping = [made(seed, 1) for seed in SEEDS]
+    most, count = oracle.bound(creeping)
+    assert most == oracle.foreseen(creeping, count // 9)[0] < count
+    # The same breaches, had they come of leaks: what there was time for.
+    leaks = [replace(e, kind="leak", troubles=[replace(t, kind="leak") for t in e.troubles]) for e in creeping]
+    after = [breached(e, trouble) - trouble.start for e in creeping for trouble in e.troubles]
+    assert oracle.bound(leaks) == (sum(seconds >= LEAD for seconds in after), count)
