@@ -135,7 +135,9 @@ class C3(Baseline):
         column = self.scores(lanes)
         ms = 1e3 * now
         best = min(column)
-        first = [k for k in range(len(lanes)) if column[k] == best]
+        first = [column.index(best)]
+        if column.count(best) > 1:
+            first = [k for k in range(len(lanes)) if column[k] == best]
         having = [k for k in first if self.limiters[lanes[k].index].available(ms) >= 1.0]
         tied = having or self._next_best(lanes, column, ms) or first
         self.propensity = tier / len(tied)

@@ -25,24 +25,31 @@ class Clairvoyant(Baseline):
 
     def __init__(self, cluster: Cluster, rng: random.Random, adopted: Iterable[Lane], fleet: Fleet) -> None:
         super().__init__(cluster, rng, adopted)
-        self.truth = fleet.truth
+        self.truths = fleet.truths
+        self.in_order = [lane.slot for lane in self.lanes] == list(range(len(self.lanes)))
 
     def key(self, lane: Lane) -> float:
         """Attempts in flight."""
-        return lane.in_flight + lane.others
+        return float(lane.in_flight + lane.others)
 
     def pick(self, now: float, repeatable: bool, tried: Collection[int] = ()) -> Lane | None:
         """The lane with the least expected delay."""
         lanes, tier = self.candidates(now, tried)
         if not lanes:
             return None
-        truth = self.truth
-        known = [truth(lane.slot, now) for lane in lanes]
-        if repeatable and not tried:
-            known = [(seconds == math.inf, seconds) for _, seconds in known]
-        best = min(known)  # False comes before True
-        tied = [lane for lane, each in zip(lanes, known, strict=True) if each == best]
-        if len(tied) == 1:
+        expected, risky = self.truths(now)
+        whole = self.in_order and len(lanes) == len(expected)
+        column = list(expected) if whole else [expected[lane.slot] for lane in lanes]
+        if risky and (tried or not repeatable):
+            safe = [math.inf if lane.slot in risky else each for lane, each in zip(lanes, column, strict=True)]
+            if min(safe) < math.inf:  # else it may fail everywhere
+                column = safe
+        best = min(column)
+        ties = column.count(best)
+        if ties == 1:
             self.propensity = tier
-            return tied[0]
-        return self.smallest_of(tied, [float(x.in_flight + x.others) for x in tied], tier)
+            return lanes[column.index(best)]
+        if ties == len(self.lanes):
+            return self.smallest_of(lanes, self.column, tier)
+        tied = [lane for lane, each in zip(lanes, column, strict=True) if each == best]
+        return self.smallest_of(tied, self.scores(tied), tier)

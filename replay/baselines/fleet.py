@@ -6,6 +6,7 @@ method, for each check that came back or timed out, as those of HAProxy and Envo
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 
@@ -25,7 +26,8 @@ class Fleet(Protocol):
     def capacity(self, slot: int) -> float:
         """Requests a second that the instance serves when nothing is wrong: what an operator knows of its machine."""
 
-    def truth(self, slot: int, now: float) -> tuple[bool, float]:
-        """Whether a request sent now may fail, by any chance above 0; seconds until it is expected to be answered, its
-        repetitions after errors included: infinite where it would hang or fail for certain.
+    def truths(self, now: float) -> tuple[Sequence[float], Collection[int]]:
+        """By slot, the seconds until a request sent now is expected to be answered, its repetitions after errors
+        included: infinite where it would hang or fail for certain. And the slots where it may fail, by any chance above
+        0. Both are good until the next call.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ from replay.policies import Policy
 
 
 class NoTruth:
-    """A fleet that answers no probe: a trace knows none."""
+    """A fleet of so many slots that answers no probe: a trace knows none."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
 
     def probe(self, slot: int, now: float) -> tuple[int, float]:
         """Nothing."""
@@ -35,9 +39,9 @@ class NoTruth:
         """All alike, as whoever set no weights took them to be."""
         return 1.0
 
-    def truth(self, slot: int, now: float) -> tuple[bool, float]:
+    def truths(self, now: float) -> tuple[Sequence[float], Collection[int]]:
         """Nothing."""
-        return False, math.nan
+        return [0.0] * self.slots, ()
 
 
 def cluster_of(seen: Seen) -> Cluster:
@@ -56,7 +60,7 @@ def targets(seen: Seen, policy: Policy, seed: int) -> Floats:
     snapshot = first_snapshot(Topology(1, (cluster,), slots), float(seen.rows["sent_at"][0]))
 
     def make(rng: random.Random) -> Balancer:
-        made = policy.build(cluster, rng, (), NoTruth())
+        made = policy.build(cluster, rng, (), NoTruth(slots))
         made.apply(snapshot)
         return made
 

@@ -16,6 +16,7 @@ import numpy as np
 from replay.scenario import Instance as Spec
 from replay.simulator import service
 from replay.simulator.faults import WELL, Condition, Faults, condition
+from replay.simulator.recent import Recent
 
 if TYPE_CHECKING:
     from replay.simulator.exchange import Attempt
@@ -23,15 +24,14 @@ if TYPE_CHECKING:
 
 LOOK = 0.01  # seconds after which an instance notices that it should be down or up: half of a supervisor's 20 ms
 SOON = 0.3  # seconds: who knows everything sends nothing to what crashes sooner, for it may not be served by then
-RECENT = 64  # latencies that a probe's answer is taken from
 
 
 class Instance:
     """The state of one instance. `busy` counts requests in service, those of clients that have gone included."""
 
     __slots__ = (
-        "active", "backlog", "busy", "change", "counting", "faults", "holding", "mean", "now", "open", "plain", "queue",
-        "recent", "rng", "served", "sim", "slot", "slots", "spec", "stalled_until", "times", "up",
+        "active", "backlog", "busy", "change", "faults", "holding", "mean", "now", "open", "plain", "queue",
+        "recent", "rng", "served", "sim", "slot", "slots", "spec", "stalled_until", "times", "touched", "up",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, slot: int, spec: Spec, times: list[float], seed: int) -> None:
@@ -46,8 +46,8 @@ class Instance:
             Attempt, None
         ] = {}  # attempts here whose end the gateway waits for; kept only where it may fall
         self.holding = bool(self.faults.downs)
-        self.counting = False  # whether anybody asks for recent latencies
-        self.recent: deque[tuple[int, float]] = deque(maxlen=RECENT)
+        self.recent: Recent | None = None  # kept from when it is asked for first
+        self.touched: set[int] | None = None  # slots to which something has happened, where anybody asks how they are
         self.up = True
         self.stalled_until = 0.0
         self.active = self.faults.active(0.0)
@@ -73,6 +73,7 @@ class Instance:
         """Goes down: what it had is reset, what waits is lost."""
         self.up = False
         self.queue.clear()
+        self.touch()
         for attempt in list(self.open):
             attempt.worker.reset(attempt)
         for worker in self.sim.workers:
@@ -81,12 +82,20 @@ class Instance:
     def rise(self, _: object) -> None:
         """Is up again."""
         self.up = True
+        self.touch()
+
+    def touch(self) -> None:
+        """It is not what it was."""
+        if self.touched is not None:
+            self.touched.add(self.slot)
 
     # Requests.
 
     def reach(self, attempt: Attempt) -> None:
         """A request arrives."""
         now = self.sim.now
+        if self.touched is not None:
+            self.touched.add(self.slot)
         if self.holding:
             self.open[attempt] = None
         if self.plain and now < self.change:
@@ -135,6 +144,8 @@ class Instance:
     def finish(self, attempt: Attempt) -> None:
         """A request is done: its slot goes to the next one."""
         now = self.sim.now
+        if self.touched is not None:
+            self.touched.add(self.slot)
         if self.plain and now < self.change:
             self.served += 1
             queue = self.queue
@@ -159,8 +170,8 @@ class Instance:
                 following = self.queue.popleft()
                 if following.open:
                     self.serve(following, found.slow)
-        if self.counting:
-            self.recent.append((attempt.met, now - attempt.sent_at))
+        if self.recent is not None:
+            self.recent.add(attempt.met, now - attempt.sent_at)
         if attempt.open:
             attempt.worker.response(attempt, 200)
 
@@ -172,17 +183,16 @@ class Instance:
 
     def probe(self, now: float) -> tuple[int, float]:
         """As `Fleet.probe`."""
-        self.counting = True
+        if self.recent is None:
+            self.recent = Recent()
         found = self.condition(now)
         if not self.up or found.hang >= 1.0 or found.unreachable:
             return 0, float("nan")
         held = self.held()
-        near = sorted(latency for met, latency in self.recent if abs(met - held) <= max(1, held // 4))
-        near = near or sorted(latency for _, latency in self.recent)
-        return held, near[len(near) // 2] if near else float("nan")
+        return held, self.recent.median(held)
 
     def truth(self, now: float) -> tuple[bool, float]:
-        """As `Fleet.truth`."""
+        """Whether a request sent now may fail, and the seconds that are expected of it: as `Fleet.truths`."""
         errors, extra = 0.0, 0.0
         if self.plain and now < self.change:
             slots = self.slots

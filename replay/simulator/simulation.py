@@ -28,6 +28,7 @@ from replay.simulator.exchange import Exchange
 from replay.simulator.gateway import Worker
 from replay.simulator.instance import LOOK, Instance
 from replay.simulator.run import Requests, Run, View
+from replay.simulator.truths import Truths
 
 CLUSTER = "fleet"
 PORT = 9100  # of the first instance whose name holds none
@@ -100,6 +101,7 @@ class Simulation:
         self.views: list[View] = []
         self.moves: list[tuple[int, Command]] = []
         self.stalls = scenario.stalls
+        self.true: Truths | None = None
         plan = self.plan = arrivals.draw(scenario, seed)
         n = len(plan.due)
         self.work: list[float] = plan.work.tolist()
@@ -315,9 +317,11 @@ class Simulation:
         instance = self.instances[slot]
         return instance.slots / instance.mean
 
-    def truth(self, slot: int, now: float) -> tuple[bool, float]:
-        """How an instance really is."""
-        return self.instances[slot].truth(now)
+    def truths(self, now: float) -> tuple[list[float], set[int]]:
+        """How the instances really are."""
+        if self.true is None:
+            self.true = Truths(self.instances)
+        return self.true.now(now)
 
     # The end.
 

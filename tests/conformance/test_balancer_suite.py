@@ -62,8 +62,8 @@ class Still:
     def capacity(self, slot: int) -> float:
         return 150.0
 
-    def truth(self, slot: int, now: float) -> tuple[bool, float]:
-        return False, 0.04
+    def truths(self, now: float) -> tuple[list[float], set[int]]:
+        return [0.04] * 256, set()
 
 
 def make(of: Cluster, rng: random.Random, previous: Balancer | None = None) -> Balancer:

@@ -38,8 +38,8 @@ class Fleet:
     def capacity(self, slot: int) -> float:
         return 150.0
 
-    def truth(self, slot: int, now: float) -> tuple[bool, float]:
-        return False, 0.01
+    def truths(self, now: float) -> tuple[list[float], set[int]]:
+        return [0.01] * 3, set()
 
 
 def watched(fleet: Fleet | None = None) -> tuple[Watched, Witness]:

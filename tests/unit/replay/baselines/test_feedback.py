@@ -37,8 +37,8 @@ class Told:
     def capacity(self, slot: int) -> float:
         return self.capacities[slot]
 
-    def truth(self, slot: int, now: float) -> tuple[bool, float]:
-        return self.true[slot]
+    def truths(self, now: float) -> tuple[list[float], set[int]]:
+        return [seconds for _, seconds in self.true], {slot for slot, (fails, _) in enumerate(self.true) if fails}
 
 
 def cluster(n: int) -> Cluster:
