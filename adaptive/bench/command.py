@@ -247,7 +247,7 @@ def acting(
 @app.command()
 def teach(
     folder: Annotated[Path, typer.Argument(help="Where the version is written.", metavar="FOLDER")],
-    fleets: Annotated[int, typer.Option(min=4, help="Of each forecastable kind; others in proportion.")] = 30,
+    fleets: Annotated[int, typer.Option(min=4, help="Of each forecastable kind; others in proportion.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="The first of the seeds.")] = 0,
     jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1: one a core. The same comes out.")] = 1,
     dirty: Annotated[bool, typer.Option("--dirty", help="From a changed checkout too; the manifest says so.")] = False,
