@@ -62,7 +62,7 @@ class FastLoop(Graded):
         share = 1.0
         best = min(column)
         if repeatable and self.probes:
-            idle = [x for x in self.probes if not x.in_flight and not x.others and self.reads[x.index] > best]
+            idle = [x for x in self.probes if x.in_flight <= x.stuck and not x.others and self.reads[x.index] > best]
             if idle:
                 explore = self.explore if best < POINT else max(self.explore, EXPLORE_FULL)
                 idle, explore = _first(idle, explore)
@@ -82,7 +82,7 @@ class FastLoop(Graded):
 
     def _idle_probes(self) -> list[Lane]:
         """Lanes to explore, where there are others to serve."""
-        idle = [x for x in self.probes if not x.in_flight and not x.others]
+        idle = [x for x in self.probes if x.in_flight <= x.stuck and not x.others]
         return idle if len(idle) < len(self.ring) else []
 
     def _pick_from_window(self, repeatable: bool, column: list[float]) -> Lane:

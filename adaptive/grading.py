@@ -12,7 +12,7 @@ import random
 from collections.abc import Hashable, Iterable, Sequence
 
 from adaptive.ewma import Quantiles
-from adaptive.lanes import CANARY, DEGRADED, FAILURE, HEALTHY, NEVER, SUCCESS, Lane, Lanes
+from adaptive.lanes import CANARY, DEGRADED, FAILURE, FAILURE_HALF_LIFE, HEALTHY, NEVER, SUCCESS, Lane, Lanes
 from adaptive.servers import commonest
 from adaptive.silence import OLDEST_GATE, QUEUED, STALL_FLOOR, doubt, stalled
 from adaptive.types import FULL_WEIGHT, Cluster, Snapshot
@@ -58,7 +58,8 @@ TAIL_SAMPLES, TAIL_EVERY = 100.0, 0.25
 COUNTED = 0.3
 # An endpoint with more in flight than this many times its width has a gate point itself, and another at twice as many:
 # who waits there for three services does no worse where there were failures of late. Else all that the gated ones do
-# not get would go to the few that are left, however many those have to do.
+# not get would go to the few that are left, however many those have to do. It is three services of the common speed: an
+# endpoint five times slower is full with a fifth of that, or whoever comes to it would wait five times as long.
 FULL, NARROW = 3.0, 4.0  # a width below the second is taken for it: where little is sent at a time, no more is seen
 ALIKE = 0.7  # widths within this factor of the common one are taken for it: noise must not steer
 INFINITE = float("inf")
@@ -155,15 +156,7 @@ class Graded(Lanes):
                 self.writes[index] = load
                 return
         elif verdict == FAILURE:
-            waited = now - sent_at
-            lane.died = latency is None and waited < DIED * self.typical
-            if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
-                self.latencies.add(waited, now)
-            if latency is not None or waited > QUEUED * FULL * self.service * n / lane.full:
-                if lane.failures.get(now) > FAILED:  # what came well before the first failure says little of now
-                    lane.good.add(lane.streak, now)
-                lane.streak = 0
-                lane.failures.add(FAILURE_STEP, now)
+            self._failed(lane, sent_at, now, latency is not None)
         elif latency is None and now - sent_at > self.typical > 0.0:
             waited = now - sent_at
             if waited * lane.latency.mass > lane.latency.total:
@@ -177,6 +170,26 @@ class Graded(Lanes):
             self._grade(lane, now)
         else:
             self._moved(lane, now)
+
+    def _failed(self, lane: Lane, sent_at: float, now: float, answered: bool) -> None:
+        """What a failure says of its lane. A time-out says how it was when the attempt was sent: it counts as if it had
+        been seen then, and ends no row of answers to what was sent later.
+        """
+        waited = now - sent_at
+        lane.died = not answered and waited < DIED * self.typical
+        if waited > self.typical:  # a time-out is a lower bound of the latency; a refusal is no latency
+            self.latencies.add(waited, now)
+        if not answered and waited <= QUEUED * FULL * self.service * lane.in_flight / lane.full:
+            return
+        step, over = FAILURE_STEP, False
+        if not answered and waited > max(self.tail, OLDEST_GATE * self.typical):
+            step *= 0.5 ** (waited / FAILURE_HALF_LIFE)
+            over = sent_at < lane.frontier
+        if not over:
+            if lane.failures.get(now) > FAILED:  # what came well before the first failure says little of now
+                lane.good.add(lane.streak, now)
+            lane.streak = 0
+        lane.failures.add(step, now)
 
     def _moved(self, lane: Lane, now: float) -> None:
         """Grades a lane at once, wherever it stands now."""
@@ -258,6 +271,7 @@ class Graded(Lanes):
                 self._grade(lane, now)
                 if lane.gate > 0.0 or lane.slowness > 1.0:
                     probes.append(lane)
+                    lane.stuck = self._stuck(lane, now) if lane.in_flight else 0
         self._widened = False
         if len(probes) > PROBES:
             first = int(self.random() * len(probes))
@@ -265,6 +279,11 @@ class Graded(Lanes):
         self.probes = probes
         if len(self.tiers) > 1:
             self._weigh_tiers()
+
+    def _stuck(self, lane: Lane, now: float) -> int:
+        """Attempts in flight at a lane, where all of them are so old that no answer tells any more whether it works."""
+        age = now - next(reversed(lane.outstanding.values()))
+        return lane.in_flight if age > self.tail > 0.0 and age > OLDEST_GATE * self.typical else 0
 
     def _compare(self, now: float) -> None:
         """What is ordinary in this cluster now: the medians over the lanes, and the tail of the latencies."""
@@ -347,7 +366,7 @@ class Graded(Lanes):
         queue. In units of attempts at a lane of the common width; plain attempts where its width is not known.
         """
         step, width = lane.step, lane.width or self.width
-        lane.full = FULL * max(width, NARROW) if width else INFINITE
+        lane.full = FULL * max(width, NARROW) / lane.slowness if width else INFINITE
         if width and self.width:
             if ALIKE * self.width <= width and width * ALIKE <= self.width:
                 width = self.width

@@ -72,6 +72,7 @@ class Lane:
         "steep",
         "step",
         "streak",
+        "stuck",
         "tier",
         "timeout",
         "weight",
@@ -84,6 +85,7 @@ class Lane:
         self.tier = 0  # rank of its priority
         self.settle(member)
         self.in_flight = 0  # own attempts
+        self.stuck = 0  # as many of them as hang where all seem to: an endpoint is idle with these
         self.others = 0  # attempts of the other workers
         self.heard = 0.0  # what these count for in a score
         self.outstanding: dict[Hashable, float] = {}  # key → sent_at, the oldest first

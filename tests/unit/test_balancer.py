@@ -11,7 +11,7 @@ import pytest
 from adaptive.balancer import Lane, make
 from adaptive.fast import EXPLORE_BACK, FastLoop
 from adaptive.grading import FULL, POINT
-from adaptive.lanes import TOGETHER, broken
+from adaptive.lanes import FAILURE_HALF_LIFE, TOGETHER, broken
 from adaptive.picks import WINDOW, LeastPeakEwma, chance, smallest
 from adaptive.types import Cluster, ClusterEntry, Endpoint, Health, Member, Snapshot, Topology, Verdict, first_snapshot
 
@@ -138,9 +138,64 @@ def test_a_stalled_lane_gets_nothing_until_it_answers() -> None:
     fleet.answer(other, 0.04)
     fleet.grade()
     assert lane.gate == POINT
+    fleet.balancer.explore = 0.0
     assert fleet.picked(True) == {1}
     fleet.balancer.closed(lane, first, fleet.now, fleet.now, Verdict.SUCCESS)
     assert lane.gate == 0.0
+
+
+def test_a_stalled_lane_is_explored_once_what_it_has_is_older_than_any_answer() -> None:
+    fleet = Fleet(2)
+    fleet.warm()
+    lane, other = fleet.lanes
+    for _ in range(6):
+        fleet.send(lane)
+    fleet.now += 0.03
+    fleet.answer(other, 0.04)
+    fleet.grade()  # after 80 ms: 7 · 40 ms / 6 in flight, but not three latencies
+    assert lane.gate == POINT
+    fleet.balancer.explore = 0.1
+    assert fleet.picked(True) == {1}
+    fleet.grade()
+    assert fleet.picked(True) == {0, 1}
+    fleet.send(lane)
+    assert fleet.picked(True) == {1}  # one at a time
+
+
+def test_a_time_out_counts_as_if_it_had_been_seen_when_its_attempt_was_sent() -> None:
+    fleet = Fleet(2)
+    fleet.warm()
+    hung, fails = fleet.lanes
+    key = fleet.send(hung)
+    fleet.now += FAILURE_HALF_LIFE
+    fleet.balancer.closed(hung, key, fleet.now, None, Verdict.FAILURE)
+    fleet.answer(fails, 0.04, Verdict.FAILURE)
+    assert hung.failures.get(fleet.now) == pytest.approx(fails.failures.get(fleet.now) / 2)
+
+
+def test_a_time_out_ends_no_row_of_answers_to_what_was_sent_later() -> None:
+    for later, streak in ((False, 0), (True, 9)):
+        fleet = Fleet(2)
+        fleet.warm()
+        lane = fleet.lanes[0]
+        lane.streak = 0
+        key = fleet.send(lane)
+        fleet.now += 2.0
+        fleet.answer(lane, 0.04 if later else 2.04, times=9)
+        fleet.balancer.closed(lane, key, fleet.now, None, Verdict.FAILURE)
+        assert lane.streak == streak
+
+
+def test_a_slow_lane_is_full_with_as_many_as_make_all_wait_for_as_long() -> None:
+    fleet = Fleet(3)
+    fleet.warm()
+    busy(fleet)
+    slow, *others = fleet.lanes
+    slow.servers.service *= 4.0
+    fleet.send(slow)
+    fleet.grade()
+    assert slow.slowness == pytest.approx(4.0)
+    assert slow.full == pytest.approx(others[0].full / 4.0)
 
 
 def test_a_lane_is_not_stalled_because_it_was_idle_before() -> None:
