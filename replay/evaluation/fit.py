@@ -12,6 +12,7 @@ import numpy as np
 
 from replay.evaluation import spans
 from replay.evaluation.attempts import ANSWERED, ERROR, Attempts, Column, EvaluationError, Floats, Seen
+from replay.evaluation.hangs import hangs
 from replay.evaluation.pooling import STEP, pooled, reference, servers, shapes
 from replay.evaluation.queueing import together
 from replay.evaluation.services import Served, served
@@ -140,7 +141,7 @@ def scenario(made: Fit, rng: np.random.Generator | None = None, weights: dict[st
 
 def _part(one: Attempts, seconds: float, rng: np.random.Generator) -> tuple[list[Span], Served | None]:
     paused = spans.pauses(one)
-    hung_spans, hung = spans.hangs(one, seconds)
+    hung_spans, hung = hangs(one, seconds)
     found = [*paused, *spans.downs(one, seconds), *spans.errors(one, WIRE, seconds), *hung_spans]
     return found, served(one, hung, paused, WIRE, seconds, rng)
 
@@ -165,6 +166,11 @@ def _nodes(
             notes.append(f"{one.name} answered too rarely: it is taken to be like the others")
         mean, error = level.get(i, (typical, doubt))
         given_up = ~np.isin(one.end, (ANSWERED, ERROR))
+        if any(span.chance < 1.0 for span in found):
+            notes.append(
+                f"{one.name}: some attempts lost to second copies, and nothing tells whether they would ever have been "
+                "answered: taken for a hang, which the intervals doubt"
+            )
         nodes.append(
             Node(
                 one.name,
@@ -211,6 +217,10 @@ def _faults(node: Node, count: int, rng: np.random.Generator | None) -> tuple[Fa
     out = [Fault("slow", a, b, {"factor": float(np.exp(f + noise(e)))}) for a, b, f, e in node.factors]
     out += [Fault("shrink", a, b, {"slots": (c + 0.5) / count}) for a, b, c in node.shrunk if c < count]
     for s in node.spans:
+        if rng is not None:
+            if s.chance < 1.0 and rng.random() >= s.chance:
+                continue
+            s = replace(s, start=_drawn(s.starts, s.start, rng), end=_drawn(s.ends, s.end, rng))
         p = float(np.clip(s.p + noise(s.error), 0.0, 1.0))
         if s.kind == "errors":
             out.append(Fault("errors", s.start, s.end, {"p": p, "seconds": s.seconds}))
@@ -226,6 +236,14 @@ def _faults(node: Node, count: int, rng: np.random.Generator | None) -> tuple[Fa
         else:
             out.append(Fault(s.kind, s.start, s.end, {}))
     return tuple(out)
+
+
+def _drawn(quantiles: tuple[float, ...], likeliest: float, rng: np.random.Generator) -> float:
+    """A moment of which these are the quantiles; that itself, where there are none."""
+    if not quantiles:
+        return likeliest
+    n = len(quantiles)
+    return float(np.interp(rng.random(), (np.arange(n) + 0.5) / n, quantiles))
 
 
 def patience(seen: Seen, given: float) -> tuple[float, list[str]]:
