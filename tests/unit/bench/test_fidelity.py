@@ -24,6 +24,7 @@ ROW = Row("calm", "least_request", 1000, LIFE, None, LIFE, (LIFE, LIFE), 0.001)
         (Figures(0.0367, 0.127, 45.0), SIMULATED, []),
         (Figures(0.0369, 0.140, 40.0), SIMULATED, ["p50 +5.4%"]),
         (Figures(0.0369, 0.115, 40.0), PREDICTED, []),
+        (Figures(0.0392, 0.115, 90.0), PREDICTED, ["p50 +12.0%"]),  # of failures, intervals are asked
         (Figures(0.035, 0.140, 46.0), SIMULATED, ["failed +6"]),
         (Figures(0.035, 0.125, 34.0), SIMULATED, ["p99 -10.7%", "failed -6"]),
     ],
@@ -55,12 +56,14 @@ def test_two_live_runs_are_apart_by_the_median() -> None:
 
 def test_the_verdict_counts_rows_orders_and_predictions() -> None:
     wrong = dataclasses.replace(ROW, policy="adaptive", simulated=Figures(0.04, 0.14, 40.0))
+    said = dataclasses.replace(LIFE, failed=48.0)
     told = Foretold(
-        "calm", "least_request", "adaptive", LIFE, LIFE, ((0.03, 0.04), (0.1, 0.2), (41.0, 50.0)), None, LIFE
+        "calm", "least_request", "adaptive", LIFE, said, ((0.03, 0.04), (0.1, 0.2), (41.0, 50.0)), None, LIFE
     )
     result = Result(0.0008, (ROW, wrong), (told, dataclasses.replace(told, said=None, intervals=None, reason="why")))
     text = "\n".join(fidelity.table(result))
     assert "1 of 2 rows" in text and "1 of 2 within 10 %" in text and "1 refused" in text
+    assert "0 of 1 rows within 10 % or 5 requests, off by +8 to +8 requests" in text
     assert "intervals hold 2 of 3 figures" in text and "plain IPS: 0 of 1 fail" in text
     assert not result.passed and Result(0.0008, (ROW,), ()).passed
     assert "outside: failed" in foretold.line(told)
