@@ -289,7 +289,7 @@ class Controller:
             for state in self.steering.clusters:
                 state.reason = "the model is switched off"
             return []
-        totals, failures = self.stats.totals, self.stats.totals[_FAILURES].sum(axis=0)
+        totals, failures = self.stats.totals, np.add.reduce(self.stats.totals[_FAILURES])
         evidence = self.evidence = Evidence(
             totals[OK] + failures,
             failures,
@@ -308,10 +308,11 @@ class Controller:
             at, seen, self.peers, evidence, judged.suspicion, shown, lowered, self.errors, self.latency, well
         )
         commands = self._contest(at)
-        names = [state.cluster.name for state in self.steering.clusters]
         for cluster, what in self.learner.drifts:
-            commands.append(Drifted(at, "" if cluster is None else names[cluster], what))
-        used, ahead = self.predicts & shown, self.predicts & shown
+            name = "" if cluster is None else self.steering.clusters[cluster].cluster.name
+            commands.append(Drifted(at, name, what))
+        used = self.predicts & shown
+        ahead = used & (self.learner.coming_least >= FORESEEN)
         for state in self.steering.clusters:
             index = state.cluster.index
             soon, reason = self.learner.trusted(at, index)
@@ -324,12 +325,19 @@ class Controller:
             if state.fallback == (soon or long):
                 commands.append(TrustChanged(at, state.cluster.name, not (soon or long), reason))
             state.fallback, state.reason = not (soon or long), reason
-            used[state.slots] &= soon
-            ahead[state.slots] &= long
-        now = np.where(used, raw, np.nan)
-        coming = np.where(ahead & (self.learner.coming_least >= FORESEEN), self.learner.coming, np.nan)
-        self.foreseen = ~np.isnan(coming) & ~(now >= coming)
-        self.probability = np.fmax(now, coming) * well
+            if not soon:
+                used[state.slots] = False
+            if not long:
+                ahead[state.slots] = False
+        now = raw.copy()
+        now[~used] = np.nan
+        if np.count_nonzero(ahead):
+            coming = np.where(ahead, self.learner.coming, np.nan)
+            self.foreseen = ~(np.isnan(coming) | (now >= coming))
+            now = np.fmax(now, coming)
+        else:
+            self.foreseen = np.zeros(len(now), dtype=bool)
+        self.probability = now * well
         return commands
 
     def _forecast(self, slot: int) -> str:

@@ -75,8 +75,12 @@ class Servers:
             self.faded_at = now
         kept = exp(-(now - self.faded_at) * log(2.0) / HALF_LIFE)
         self.faded_at = now
-        spent = self.spent = [x * kept for x in self.spent]
-        answers = self.answers = [x * kept for x in self.answers]
+        most = MOST  # that were ever in flight: most endpoints never see a quarter of what there is room for
+        while most and not (self.spent[most] or self.answers[most]):
+            most -= 1
+        spent = [x * kept for x in self.spent[: most + 1]]
+        answers = [x * kept for x in self.answers[: most + 1]]
+        self.spent[: most + 1], self.answers[: most + 1] = spent, answers
         total = sum(answers)
         if total < ENOUGH:
             self.likely = _NOTHING
@@ -84,7 +88,7 @@ class Servers:
                 c = self.count
                 self.service = sum(min(n, c) * x for n, x in enumerate(spent)) / total
             return
-        seen = MOST
+        seen = most
         while answers[seen] < 0.5:  # ENOUGH in all, so that one of them is more
             seen -= 1
         # Sums over the states below a bound, and over those above it, which count as if they were at the bound.

@@ -7,7 +7,7 @@ the rule. Everything is plain arrays; the library that grew the trees is not nee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class Combined:
     name: str = "combined"
     schema: str = SCHEMA
     rows: int = 0  # learned from since it serves
+    sure: bool = field(init=False)  # no interval of its calibration is wide enough to abstain
+
+    def __post_init__(self) -> None:
+        self.sure = float((self.calibration.high - self.calibration.low).max()) < UNSURE - 1e-9
 
     def odds(self, features: Floats) -> Floats:
         """Mixed log-odds (n,), not calibrated."""
@@ -50,7 +54,7 @@ class Combined:
 
     def predict(self, features: Floats) -> Floats:
         """Probabilities (n,); NaN for rows with NaN in them, and where it is unsure."""
-        return self.predict_between(features)[0]
+        return self.calibration.probability(self.odds(features)) if self.sure else self.predict_between(features)[0]
 
     def predict_between(self, features: Floats) -> tuple[Floats, Floats, Floats]:
         """The same, and both ends (n,) of the interval of each."""

@@ -111,6 +111,8 @@ class Contest:
 
     def take(self, at: float, batches: Sequence[Batch]) -> Verdict | None:
         """Scores answers that have come; what follows from it, if anything."""
+        if not batches:
+            return None
         for batch in batches:
             rule = log_loss(batch.labels, batch.rule)
             champion = np.where(np.isnan(batch.model), rule, log_loss(batch.labels, batch.model))

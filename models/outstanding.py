@@ -16,6 +16,7 @@ from models.residuals import Residual
 TICKS = 64  # that are remembered: 6 s. What has been open for longer is more likely a stream than late
 ALIKE = 0.5  # standard deviations by which those in flight are late, in the mean, without a reason
 MOST = 4.0  # beside the oldest that count: more of them wait for each other in one queue, and say the same thing
+SOON = 1e-9  # seconds, sooner than any answer: what has just been sent is not late
 USUAL = 100.0  # seconds in which the usual lateness of an endpoint's attempts follows what is seen
 
 
@@ -64,8 +65,7 @@ class Outstanding:
         some = seen.in_flight > 0
         waits = np.empty((1 + len(ages), len(some)))  # the oldest one's, and those of the ticks
         waits[0], waits[1:] = seen.oldest, ages[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            late = np.fmax((np.log(waits) - beside.expected) / beside.spread, 0.0)
+        late = np.fmax((np.log(np.maximum(waits, SOON)) - beside.expected) / beside.spread, 0.0)
         oldest, late = late[0], late[1:]
         first = np.fmin.reduce(self._since[self._top : self._top + TICKS])
         oldest[~(some & (seen.oldest < seen.at - first))] = 0.0

@@ -37,6 +37,7 @@ class Trust:
         self.breaches = 0
         self.weight = np.zeros(2)  # by label: sums of weights, and of weighted losses
         self.losses = np.zeros((2, 2))  # (label, model or rule)
+        self._loss: tuple[float, float] | None = None  # what `loss` found, while nothing has come since
         self.trained = standing is not None and bool((standing[:, 0] > 0).all())
         if standing is not None and self.trained:
             self.weight = np.array([PRIOR - PRIOR_BREACHES, PRIOR_BREACHES])
@@ -61,6 +62,7 @@ class Trust:
             return ""
         labels, weights, model, rule = labels[said], weights[said], model[said], rule[said]
         self.labelled_at = at
+        self._loss = None
         self.rows += len(labels)
         self.breaches += int(labels.sum())
         fade = np.exp(-len(labels) / MEMORY)
@@ -80,11 +82,11 @@ class Trust:
 
     def loss(self) -> tuple[float, float]:
         """Mean log loss of model and rule; NaN before any label."""
-        total = self.weight.sum()
-        if total <= 0:
-            return float("nan"), float("nan")
-        model, rule = self.losses.sum(axis=0) / total
-        return float(model), float(rule)
+        if self._loss is None:
+            total = self.weight.sum()
+            model, rule = self.losses.sum(axis=0) / total if total > 0 else (np.nan, np.nan)
+            self._loss = float(model), float(rule)
+        return self._loss
 
     def judge(self, at: float) -> tuple[bool, str]:
         """Whether the model may decide now, and why."""

@@ -58,6 +58,9 @@ class Judgement:
     slowness: Floats  # latency by the peers' median, over 1 s or 5 s, the lesser; NaN where unknown
 
 
+INNOCENT = float(1 / (1 + np.exp(DOUBT)))  # suspicion of whom nothing speaks against
+
+
 def evidence(failures: Ints, attempts: Ints, allowed: Floats) -> Floats:
     """Nats by which `failures` of `attempts` speak for a share above `allowed`; 0 where they do not."""
     n = attempts + PRIOR
@@ -68,6 +71,8 @@ def evidence(failures: Ints, attempts: Ints, allowed: Floats) -> Floats:
 
 def suspicion(nats: Floats) -> Floats:
     """What so many nats of evidence make of an endpoint, in [0, 1]: one half at DOUBT."""
+    if not np.count_nonzero(nats):
+        return np.full(nats.shape, INNOCENT)
     return 1 / (1 + np.exp(np.minimum(DOUBT - nats, 50.0)))
 
 
@@ -100,7 +105,7 @@ def judge(
     else:
         failing = np.zeros(len(errors))
     slow, slowness = _slow(seen, burst, others, latency, lowered)
-    stalled, unchecked = _stalled(seen, peers), _unchecked(seen, peers, share5 <= allowed)
+    stalled, unchecked = _stalled(seen, peers), _unchecked(seen, peers, share5, allowed)
     failing[~requests] = slow[~requests] = stalled[~requests] = unchecked[~checked] = 0.0
     solid, useless = _solid(seen, share5, failing, unchecked, requests)
     return Judgement(
@@ -154,6 +159,8 @@ def _slow(seen: Observed, burst: Floats, others: Floats, objective: Floats, lowe
         if np.count_nonzero(lowered):
             least = np.where(lowered, ratio, least)
             count = np.where(lowered, SLOW_LEAST_LOWERED, SLOW_LEAST_COUNT)
+        if not np.count_nonzero(least > SLOW_FROM):
+            return np.zeros(len(least)), least
         nats = DOUBT * np.log(least / SLOW_FROM) / _SLOW_RANGE
     nats[~(nats > 0.0)] = 0.0  # NaN too
     breach = (np.fmin(seen.latency[0], seen.latency[1]) > objective) & (others < objective) & (least > SLOW_FROM)
@@ -165,7 +172,7 @@ def _slow(seen: Observed, burst: Floats, others: Floats, objective: Floats, lowe
 
 def _stalled(seen: Observed, peers: Peers) -> Floats:
     """Nats of silence with attempts in flight, while most of the cluster answers."""
-    if seen.silence.max(initial=0.0) <= STALL_LEAST:
+    if not np.count_nonzero(seen.silence > STALL_LEAST):
         return np.zeros(len(seen.silence))
     least = np.maximum(STALL_LEAST, STALL_TYPICAL * seen.typical)
     stalled = (seen.in_flight >= 2) & (seen.silence > least) & (seen.oldest > least) & (seen.oldest < STALL_MOST)
@@ -175,14 +182,14 @@ def _stalled(seen: Observed, peers: Peers) -> Floats:
     return np.where(stalled & ~alike, STALL_NATS, 0.0)
 
 
-def _unchecked(seen: Observed, peers: Peers, serving: Bools) -> Floats:
+def _unchecked(seen: Observed, peers: Peers, share5: Floats, allowed: Floats) -> Floats:
     """Nats of failing health checks. Where they fail for half the cluster and its requests do not, it is the checks
     (or the network between) that failed.
     """
     failed = seen.checks_failed
     if not np.count_nonzero(failed):
         return np.zeros(len(failed))
-    served = serving & (seen.attempts[1] > 0) & (seen.streak == 0)
+    served = (share5 <= allowed) & (seen.attempts[1] > 0) & (seen.streak == 0)
     void = (_share(failed > 0, peers) >= 0.5) & served
     return np.where(void, 0.0, CHECK_NATS * np.minimum(failed, CHECKS_MOST))
 

@@ -22,11 +22,13 @@ class Attempt:
     until: float
     hedge_at: float
 
-    def __init__(self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float) -> None:
+    def __init__(
+        self, exchange: Exchange, worker: Worker, lane: Lane, instance: Instance, now: float, number: int
+    ) -> None:
         self.exchange, self.worker = exchange, worker
         self.lane, self.instance = lane, instance
         self.sent_at = now
-        self.number = exchange.attempts
+        self.number = number
         self.in_flight = self.met = lane.in_flight + lane.others
         self.deadline = self.connect = self.propensity = 0.0
         self.connected = self.open = True

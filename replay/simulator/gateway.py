@@ -101,11 +101,13 @@ class Worker:
     def begin(self, exchange: Exchange) -> None:
         """Takes a request from a client."""
         admission = self.admission
-        entrance = admission.enter(self.sim.now, exchange, None, NORMAL, self.route_timeout)
+        entrance = admission.enter(exchange.started, exchange, None, NORMAL, self.route_timeout)
         if admission.turned_away:
             self.turn_away()
         if entrance is ENTERS:
-            self.enter(exchange)
+            self.budget.deposit()
+            self.hedges.deposit()
+            self.try_once(exchange)
         elif entrance is WAITS:
             exchange.waits = True
         else:
@@ -148,11 +150,11 @@ class Worker:
             if not hedge:
                 self.finish(exchange, 503)
             return
-        exchange.attempts += 1
+        exchange.attempts = number = exchange.attempts + 1
         sim.attempts += 1
         slot = lane.slot
         instance = self.instances[slot]
-        attempt = Attempt(exchange, self, lane, instance, now)
+        attempt = Attempt(exchange, self, lane, instance, now, number)
         if hedge:
             exchange.hedge = attempt
         else:
@@ -220,7 +222,9 @@ class Worker:
         if status == 200:
             attempt.marks |= _FINAL
             self.close(attempt, _RESPONSE, 200)
-            self.finish(exchange, 200)
+            if not exchange.done:
+                self.over(exchange, _CANCELLED, 200)
+                sim.answered(exchange, 200)
             return
         other = exchange.hedge if attempt is exchange.current else exchange.current
         if other is not None and other.open:
@@ -290,13 +294,13 @@ class Worker:
         self.changed = True
         now = self.sim.now
         lane = attempt.lane
-        instance = attempt.instance
-        if instance.holding:
-            instance.open.pop(attempt, None)
+        if attempt.instance.holding:
+            attempt.instance.open.pop(attempt, None)
+        sent_at = attempt.sent_at
         if cause == _RESPONSE:
             first = now
             verdict = 0 if status == 200 else classify.verdict(cause, status)
-            self.closed(lane, attempt, now, now - attempt.sent_at + self.wire, verdict)
+            self.closed(lane, attempt, now, now - sent_at + self.wire, verdict)
         else:
             first = _NAN
             verdict = broken(lane, now) if cause == _RESET_IDLE else classify.verdict(cause, status)
@@ -305,8 +309,9 @@ class Worker:
                 attempt.marks |= _CENSORED
         rows = self.rows
         if rows is not None:
+            exchange = attempt.exchange
             rows.append(_packed(
-                attempt.sent_at, first, now, attempt.exchange.index * 16 + attempt.exchange.try_, 0, 0, lane.slot,
+                sent_at, first, now, exchange.index * 16 + exchange.try_, 0, 0, lane.slot,
                 self.version, attempt.in_flight, attempt.propensity, attempt.connect, _NAN, _NAN, 0, 0, status,
                 attempt.number, cause, attempt.marks, self.number & 255,
             ))  # fmt: skip
@@ -330,14 +335,17 @@ class Worker:
         """Closes what is still open of a request."""
         exchange.done = True
         first, second = exchange.current, exchange.hedge
-        if first is not None and first.open:
-            self.close(first, cause, 0)
-        if second is not None and second.open:
-            self.close(second, cause, 0)
-        exchange.current = exchange.hedge = None  # else each request would be a cycle of references
-        now = self.sim.now
-        self.admission.left(now, now - exchange.started, status == 200, cause == _GONE)
-        if self.admission.waiting:
+        if first is not None:
+            if first.open:
+                self.close(first, cause, 0)
+            exchange.current = None  # else each request would be a cycle of references
+        if second is not None:
+            if second.open:
+                self.close(second, cause, 0)
+            exchange.hedge = None
+        now, admission = self.sim.now, self.admission
+        admission.left(now, now - exchange.started, status == 200, cause == _GONE)
+        if admission.waiting:
             self.go_on()
 
     # Time.
@@ -376,13 +384,13 @@ class Worker:
         self.unseen[slot] = []
         soonest = self.soonest[slot]
         for attempt in attempts:
-            if not attempt.open:
-                continue
-            if not attempt.deadline:
-                patience.plan(self, attempt)
-            if attempt.deadline <= now:
-                patience.expire(self, attempt, now)
-            soonest = min(soonest, attempt.deadline)
+            if attempt.open:
+                if not attempt.deadline:
+                    patience.plan(self, attempt)
+                if attempt.deadline <= now:
+                    patience.expire(self, attempt, now)
+                if attempt.deadline < soonest:  # noqa: PLR1730 - `min` costs a call
+                    soonest = attempt.deadline
         self.soonest[slot] = soonest
 
     def hear(self) -> None:

@@ -11,8 +11,6 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from replay.scenario import Instance as Spec
 from replay.simulator import service
 from replay.simulator.faults import WELL, Condition, Faults, condition
@@ -30,12 +28,14 @@ class Instance:
     """The state of one instance. `busy` counts requests in service, those of clients that have gone included."""
 
     __slots__ = (
-        "active", "backlog", "busy", "change", "faults", "holding", "mean", "now", "open", "plain", "queue",
-        "recent", "rng", "served", "sim", "slot", "slots", "spec", "stalled_until", "times", "touched", "up",
+        "active", "at", "backlog", "busy", "change", "done", "faults", "holding", "mean", "now", "open", "plain",
+        "queue", "recent", "rng", "served", "sim", "slot", "slots", "spec", "stalled_until", "times", "touched",
+        "up",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, slot: int, spec: Spec, times: list[float], seed: int) -> None:
         self.sim, self.slot, self.spec, self.times = sim, slot, spec, times
+        self.at, self.done = sim.at, self.finish
         self.slots, self.backlog = spec.slots, spec.backlog
         self.mean = service.mean(spec.service)
         self.rng = random.Random(f"{sim.luck}/instance/{slot}")
@@ -101,9 +101,9 @@ class Instance:
         if self.plain and now < self.change:
             if self.busy < self.slots:
                 self.busy += 1
-                number = attempt.number
-                seconds = self.times[attempt.exchange.index] if number == 1 else self.draw(attempt.exchange.index)
-                self.sim.at(now + seconds, self.finish, attempt)
+                index = attempt.exchange.index
+                seconds = self.times[index] if attempt.number == 1 else self.draw(index)
+                self.at(now + seconds, self.done, attempt)
             elif len(self.queue) < self.backlog:
                 self.queue.append(attempt)
             else:
@@ -123,8 +123,7 @@ class Instance:
 
     def draw(self, index: int) -> float:
         """The service time of a further attempt: the same work of the request, other luck."""
-        work = self.sim.work[index]
-        return service.times(self.spec.service, np.array([self.rng.gauss(0.0, 1.0)]), np.array([work]))[0]
+        return service.once(self.spec.service, self.rng.gauss(0.0, 1.0), self.sim.work[index])
 
     def serve(self, attempt: Attempt, slow: float) -> None:
         """Takes a slot."""
@@ -154,9 +153,9 @@ class Instance:
                 following = queue.popleft()
                 if following.open:
                     self.busy += 1
-                    number, index = following.number, following.exchange.index
-                    seconds = self.times[index] if number == 1 else self.draw(index)
-                    self.sim.at(now + seconds, self.finish, following)
+                    index = following.exchange.index
+                    seconds = self.times[index] if following.number == 1 else self.draw(index)
+                    self.at(now + seconds, self.done, following)
                     break
         else:
             found = self.condition(now)

@@ -18,6 +18,14 @@ def times(service: Service, normal: Floats, work: Floats) -> list[float]:
     return made
 
 
+def once(service: Service, normal: float, work: float) -> float:
+    """The same of one request."""
+    if service.kind == "lognormal":
+        mu = math.log(service.mean) - service.spread**2 / 2
+        return float(np.exp(mu + service.spread * normal)) * work
+    return times(service, np.array([normal]), np.array([work]))[0]
+
+
 def draw(service: Service, normal: Floats, work: Floats) -> Floats:
     """The same as an array. `normal` and `work` have shape (n,)."""
     if service.kind == "lognormal":

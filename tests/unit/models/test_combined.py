@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from models import combined
+from models import combined, default
 from models.combined import UNSURE, Combined
 from models.features import COUNT
 from models.fitting import NotFitted, Rows, fit
@@ -36,8 +38,15 @@ def test_it_abstains_where_the_interval_is_wide() -> None:
     calm = np.zeros((1, COUNT))
     assert np.isfinite(made.predict(calm))[0]
     wide = made.calibration
-    made.calibration = wide._replace(low=np.zeros_like(wide.low), high=np.full_like(wide.high, UNSURE + 0.1))
-    assert np.isnan(made.predict(calm))[0]
+    wide = wide._replace(low=np.zeros_like(wide.low), high=np.full_like(wide.high, UNSURE + 0.1))
+    assert np.isnan(replace(made, calibration=wide).predict(calm))[0]
+
+
+def test_it_says_the_same_whether_the_interval_is_asked_for_or_not() -> None:
+    made, rows = default.shipped().soon, world(seed=4)
+    assert isinstance(made, Combined)
+    assert made.sure
+    assert np.array_equal(made.predict(rows.features), made.predict_between(rows.features)[0])
 
 
 def test_arrays_make_the_same_model_again_and_the_line_keeps_what_it_learned() -> None:
