@@ -12,7 +12,9 @@ from adaptive.envoy.translate.words import SERVICE, Json, extension, seconds, so
 EXPRESSIONS = {"re2.max_program_size.error_level": 1_000_000, "re2.max_program_size.warn_level": 1_000_000}
 
 LOCAL = "local"  # the name of the Envoy that is started here
-ACTIVE = "http.adaptive.downstream_rq_active"  # how many requests are under way: what a drain waits for
+# How many requests are under way, and how many connections clients hold: what a drain waits for.
+ACTIVE, OPEN = "http.adaptive.downstream_rq_active", "http.adaptive.downstream_cx_active"
+DRAIN = 1  # seconds in which a draining Envoy still accepts, and tells who asks that this was the last answer
 # How many entries of the log of attempts were dropped: what is told of fewer than there were is known with less right.
 DROPPED = "access_logs.open_telemetry_access_log.logs_dropped"
 COUNT_EVERY = 1.0  # seconds between two words of an Envoy elsewhere on what it has dropped
@@ -60,7 +62,7 @@ def bootstrap(config: Config, node: Node) -> Json:
 
 def _counted(node: Node) -> list[Json]:
     """The names of statistics: of one that is started here its lines tell what they lack."""
-    return [{"exact": name} for name in ((ACTIVE,) if node.socket else (ACTIVE, DROPPED))]
+    return [{"exact": name} for name in ((ACTIVE, OPEN) if node.socket else (ACTIVE, DROPPED))]
 
 
 def _address(text: str) -> Json:
@@ -159,7 +161,9 @@ def command(binary: str, path: str, workers: int, level: str, flush: float) -> l
         "--log-format",
         "%l\t%n\t%v",
         "--drain-time-s",
-        "1",
+        str(DRAIN),
+        "--drain-strategy",
+        "immediate",
         "--file-flush-interval-msec",
         str(max(1, round(1e3 * flush))),
     ]

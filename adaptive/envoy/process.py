@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptive import clock
-from adaptive.envoy.bootstrap import ACTIVE
+from adaptive.envoy.bootstrap import ACTIVE, DRAIN, OPEN
 
 log = logging.getLogger(__name__)
 envoy_log = logging.getLogger("envoy")
@@ -182,17 +182,27 @@ class Envoy:
         return status == 200
 
     async def drain(self, seconds: float) -> None:
-        """Accept no more, tell clients to go, and wait for what is in flight, for `seconds` at most."""
-        deadline = clock.monotonic() + seconds
+        """Tell clients to go, accept no more, and wait for what is in flight, for `seconds` at most.
+
+        A client that keeps its connection hears of it with its next answer: it has DRAIN seconds to ask for that, in
+        which who comes anew is served too. Where nobody is connected, nobody is waited for.
+        """
+        began = clock.monotonic()
         try:
             await ask(self.place.admin, "POST", "/drain_listeners?graceful&skip_exit")
-            while clock.monotonic() < deadline:
-                _, body = await ask(self.place.admin, "GET", f"/stats?filter=^{re.escape(ACTIVE)}$")
-                if body.rpartition(b":")[2].strip() in (b"", b"0"):
+            if not await self._count(OPEN):
+                return
+            while (waited := clock.monotonic() - began) < seconds:
+                if waited >= DRAIN and not await self._count(ACTIVE):
                     break
                 await asyncio.sleep(POLL)
         except (OSError, TimeoutError, ValueError) as error:
             log.warning("Envoy cannot be drained: %s", error)
+
+    async def _count(self, name: str) -> int:
+        """One of Envoy's statistics. Raises as `ask`."""
+        _, body = await ask(self.place.admin, "GET", f"/stats?filter=^{re.escape(name)}$")
+        return int(body.rpartition(b":")[2] or b"0")
 
     async def reopen_logs(self) -> None:
         """Open its access log anew."""

@@ -261,6 +261,27 @@ def test_a_request_under_way_ends_before_envoy_does(tmp_path: Path) -> None:
     origin.stop()
 
 
+def test_who_keeps_a_connection_is_told_before_envoy_ends(tmp_path: Path) -> None:
+    """Some seconds: a gateway starts, and is told to stop while a client is between two requests."""
+    origin = Origin().start()
+    settings = config(
+        free_port(), free_port(), clusters={"all": {"endpoints": [origin.address]}}, routes=[{"cluster": "all"}]
+    )
+    gateway = Gateway(tmp_path, settings, data_plane="envoy")
+    with gateway.client() as client:
+
+        def told() -> bool:
+            answer = client.ask("/", "any.test")
+            assert answer.status == 200
+            return answer.get("connection") == "close"
+
+        assert not told()
+        gateway.process.terminate()
+        until(told)
+    assert gateway.process.wait(20) == 0
+    origin.stop()
+
+
 def test_another_gateway_with_the_same_file_is_refused(gateway: Gateway) -> None:
     import subprocess
     import sys

@@ -14,10 +14,12 @@ from adaptive.envoy.translate import logs, routes
 from adaptive.envoy.translate.clusters import certificate
 from adaptive.envoy.translate.words import Json, Texts, ads, extension, seconds, socket_address
 
-# Only a proxy in front of us may say these.
-FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-request-id")
-# They end at this hop (RFC 9110 7.6.1, and what older software treats so), whoever sends them.
-HOP = ("proxy-authorization", "proxy-connection", "keep-alive")
+# Only a proxy in front of us may say these. Envoy itself makes X-Forwarded-Proto and X-Request-Id anew for strangers.
+FORWARDED = ("x-forwarded-for", "x-forwarded-host", "forwarded")
+# It ends at this hop (RFC 9110 7.6.1), whoever sends it. The others that do, Envoy takes away by itself.
+HOP = ("proxy-authorization",)
+# Envoy lets peers of private networks steer it by headers (X-Envoy-Max-Retries and others) unless it is told who may.
+NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 TITLES = {
     400: "Bad Request",
     404: "Not Found",
@@ -156,7 +158,7 @@ def _manager(common: _Common, trusted: bool, quic: bool) -> Json:
         "use_remote_address": True,
         # One hop is trusted where the peer is: what it says of its client is kept, and its address is added.
         "xff_num_trusted_hops": 1 if trusted else 0,
-        "internal_address_config": {"unix_sockets": False},
+        "internal_address_config": {"unix_sockets": False, "cidr_ranges": [NOBODY]},
         "preserve_external_request_id": trusted,
         "always_set_request_id_in_response": True,
         "request_id_extension": {

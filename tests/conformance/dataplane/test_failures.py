@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.conformance.dataplane.conftest import TRUSTED
 from tests.conformance.dataplane.gateway import Gateway
 from tests.conformance.dataplane.origin import Origin, Visit, answering
 from tests.conformance.dataplane.wire import Client, Truncated, read_response_head, reply, request, response_body
@@ -230,6 +231,24 @@ def test_an_attempt_at_a_post_that_takes_too_long_is_504(plane: Gateway) -> None
         origin.start(hanging)
     with plane.client() as client:
         assert client.ask("/", host, method="POST", body=b"x").status == 504
+    assert sum(asked(origins)) == 1
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", TRUSTED])
+def test_a_client_has_no_say_in_time_outs_and_retries(plane: Gateway, trio: Trio, source: str) -> None:
+    """A third of a second: an answer that takes longer than the client says."""
+    host, origins = trio
+
+    def slow(visit: Visit) -> None:
+        visit.next()
+        threading.Event().wait(0.3)
+        visit.send(reply(503))
+
+    for origin in origins:
+        origin.start(slow)
+    said = [f"X-Envoy-{name}" for name in ("Retry-On: 5xx", "Max-Retries: 5", "Upstream-Rq-Timeout-Ms: 50")]
+    with plane.client(source=source) as client:
+        assert client.ask("/", host, *said, method="POST", body=b"x").status == 503
     assert sum(asked(origins)) == 1
 
 
