@@ -62,7 +62,8 @@ class Servers:
         passed = now - self.at
         self.at = now
         if passed > 0.0 and n:
-            most = PAUSE * self.service / n
+            count = self.count
+            most = PAUSE * self.service / (count if 0.0 < count < n else n)  # what queues makes no gap shorter
             self.spent[n] += most if 0.0 < most < passed else passed
         if answered:
             self.answers[n] += 1.0

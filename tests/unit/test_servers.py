@@ -70,6 +70,18 @@ def test_pauses_of_the_whole_endpoint_do_not_make_it_look_slow_for_good() -> Non
     assert paused.service < 2.0 * before
 
 
+def test_one_that_becomes_slow_with_a_long_queue_shows_how_much_it_still_serves() -> None:
+    servers = Servers()
+    serve(servers, 2, 0.04, 45.0, 40.0)
+    now, gap = servers.at, 0.12  # six times slower: two servers answered each 20 ms
+    for _ in range(300):  # twelve half-lives: nothing is left of what was before
+        now += gap
+        servers.note(30, now, True)
+        servers.note(29, now, False)
+        servers.learn(now)
+    assert servers.count / servers.service == pytest.approx(1 / gap, rel=0.01)
+
+
 def test_an_endpoint_too_slow_to_tell_its_servers_anew_still_shows_how_slow_it_is() -> None:
     """Eight times as slow with four servers it gives five answers a second, too few for both numbers."""
     servers = Servers()
