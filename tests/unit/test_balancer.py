@@ -618,6 +618,21 @@ def test_one_kept_connection_that_breaks_says_nothing_and_two_together_keep_what
     assert broken(gone, fleet.now + TOGETHER + 0.1) == Verdict.IGNORE
 
 
+@pytest.mark.parametrize("health", [Health.DEGRADED, Health.CANARY])
+def test_an_endpoint_that_refused_connections_is_explored_more_once_the_slow_loop_tries_it(health: Health) -> None:
+    fleet = Fleet(3)
+    fleet.warm()
+    fleet.grade()
+    lane = fleet.lanes[1]
+    for _ in range(3):
+        fleet.balancer.closed(lane, fleet.send(lane, fleet.now - 0.001), fleet.now, None, Verdict.FAILURE)
+    fleet.balancer.apply(snapshot(3, fleet.now, health=[0, int(health), 0]))
+    fleet.grade()
+    share = sum(fleet.balancer.pick(fleet.now, True) is lane for _ in range(20_000)) / 20_000
+    expected = EXPLORE_BACK if health == Health.CANARY else fleet.balancer.explore
+    assert abs(share - expected) < 4 * (expected / 20_000) ** 0.5
+
+
 @pytest.mark.parametrize("refused", [True, False])
 def test_an_endpoint_that_is_back_is_explored_more_than_one_that_goes_on_failing(refused: bool) -> None:
     """Both are lowered and have answered last; one had refused connections, and one had answered with errors."""
