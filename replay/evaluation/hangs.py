@@ -16,14 +16,13 @@ from scipy.stats import norm
 
 from replay.evaluation.attempts import ANSWERED, ERROR, GIVEN_UP, Attempts, Column, Floats
 from replay.evaluation.segments import Segment, shares
-from replay.evaluation.spans import FEW, RARE, Span
+from replay.evaluation.spans import FEW, QUANTILES, RARE, Span
 
 NEAR = 0.5  # seconds around an attempt in which others say what is usual there
 UNUSUAL = 0.02  # share of answers that take so long: an attempt given up later than that may hang
 TWICE = 2.0  # times as many must be given up as would be late anyway, before any is taken to hang
 CERTAIN = 2.0  # times the longest answer: two that took so long are a hang, however few are sent there
 ROUNDS = 5  # in which a stretch and the share within it settle
-QUANTILES = 21
 TELL = 2  # attempts that nothing can beat are enough to tell what those would have become that were beaten
 OPEN = 0.5  # the chance of what the trace leaves open
 

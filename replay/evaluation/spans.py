@@ -23,14 +23,15 @@ LEAST_PAUSE = 0.02  # seconds
 FEW = 5  # answers that make a median
 MOSTLY = 0.8  # share of refusals from which an instance counts as down rather than erring
 RARE = 0.001  # share of errors that is not worth a fault
+QUANTILES = 21  # of a moment that is not known exactly; odd, so that one is the median
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """One fault, as it was seen. `p`: its probability, with its standard error; 1 where it is certain.
 
-    Where attempts tell but roughly when it began and ended, `starts` and `ends` are n quantiles of both, at the
-    probabilities (k + 1/2)/n, and `start` and `end` their medians.
+    Where attempts tell but roughly when it began and ended, `starts` and `ends` are QUANTILES of both, at the
+    probabilities (k + 1/2)/QUANTILES, and `start` and `end` their medians.
     """
 
     kind: str
@@ -77,8 +78,8 @@ def pauses(one: Attempts) -> list[Span]:
 def downs(one: Attempts, seconds: float) -> list[Span]:
     """Spans in which connections were refused, or not even that; a smaller share of refusals is one of errors."""
     found = []
-    for kind, ends in (("down", (REFUSED, CUT)), ("unreachable", (UNREACHABLE,))):
-        hit = np.isin(one.end, ends)
+    for kind, how in (("down", (REFUSED, CUT)), ("unreachable", (UNREACHABLE,))):
+        hit = np.isin(one.end, how)
         if not hit.any():
             continue
         at = np.where(one.end == CUT, one.done, one.sent)
@@ -91,11 +92,18 @@ def downs(one: Attempts, seconds: float) -> list[Span]:
                 wait = float(np.median((one.done - one.sent)[inside]))
                 found.append(Span("errors", s.start, s.end, s.value, s.error, wait, int(inside.sum())))
                 continue
-            last = float(at[inside].max())
-            later = one.sent[(one.sent > last) & ~hit]
-            end = float(later.min() + last) / 2 if len(later) else seconds
-            found.append(Span(kind, float(at[inside].min()), max(end, last + 1e-3), count=int(inside.sum())))
+            first, last = float(at[inside].min()), float(at[inside].max())
+            answered = one.end == ANSWERED
+            starts = between(float(one.done[answered & (one.done <= first)].max(initial=0.0)), first)
+            ends = between(last, float(one.sent[~hit & (one.sent > last)].min(initial=max(seconds, last + 1e-3))))
+            start, end = starts[QUANTILES // 2], ends[QUANTILES // 2]
+            found.append(Span(kind, start, end, count=int(inside.sum()), starts=starts, ends=ends))
     return found
+
+
+def between(start: float, end: float) -> tuple[float, ...]:
+    """QUANTILES of a moment that is anywhere between two alike."""
+    return tuple(start + (end - start) * (k + 0.5) / QUANTILES for k in range(QUANTILES))
 
 
 def errors(one: Attempts, wire: float, seconds: float) -> list[Span]:

@@ -174,6 +174,27 @@ def test_a_refusing_instance_is_down() -> None:
     assert (span.start, span.end) == pytest.approx((5.0, 9.0), abs=0.2)
 
 
+def test_an_instance_that_refused_may_be_back_long_before_it_is_asked_again() -> None:
+    rng = np.random.default_rng(14)
+
+    def refuse(rows: Any) -> None:
+        at = rows["sent_at"] - 1000.0
+        hit = (rows["slot"] == 0) & (at > 5.0) & (at < 6.0)
+        rows["cause"][hit], rows["status"][hit], rows["done"][hit] = (
+            Cause.CONNECT_REFUSED,
+            0,
+            rows["sent_at"][hit] + WIRE,
+        )
+        rows["slot"][(rows["slot"] == 0) & (at > 6.0) & (at < 12.0)] = 1
+
+    made = fitted(trace([queue(rng, 6, 80.0) for _ in range(2)], refuse=refuse))
+    drawn = [scenario(made, np.random.default_rng(k)).instances[0].faults for k in range(40)]
+    ends = [fault.end for faults in drawn for fault in faults if fault.kind == "down"]
+    assert len(ends) == 40
+    assert 5.9 < min(ends) < 7.5 and 10.5 < max(ends) < 12.1
+    assert np.median(ends) == pytest.approx(9.0, abs=1.2)  # 40 of a spread of 1.7: four standard errors
+
+
 def test_pauses_are_told_from_slow_service() -> None:
     rng = np.random.default_rng(8)
 
