@@ -25,10 +25,10 @@ PATIENCE_PROBE, PATIENCE_PROBE_FLOOR = 3.0, 0.05
 # services loses little by asking it, and what it could serve is missing. Five answers that earn a return then take a
 # second or two.
 EXPLORE_FULL = 0.2
-# And each that had refused connections and answers again as fast as the others (a canary: at least its health checks do):
-# it has been started anew. While several are started in turn, those that wait for their return leave the
-# rest with more, and more is lost where the next one goes down: with 0.02 for each instead of 0.004 for all, nine such
-# fleets lose a sixth less (simulated).
+# And each that had refused connections and answers again as fast as the others (of a canary, its health checks do): it
+# has been started anew. While several are started in turn, those that wait for their return leave the rest with more,
+# and more is lost where the next one goes down: with 0.02 for each instead of 0.004 for all, nine such fleets lose a
+# sixth less (simulated).
 EXPLORE_BACK = 0.02
 # A second copy goes out after this multiple of the cluster's p95, 4 % of what may be sent again. In simulation
 # that takes 6 % from the p99; 1.3 times it, 1 %.
