@@ -261,6 +261,8 @@ async def _tell(lines: asyncio.StreamReader) -> None:
     """Put what Envoy says into our log: level, tab, logger, tab, words."""
     async for raw in lines:
         line = raw.decode(errors="replace").rstrip()
+        if not line:  # it ends some messages with an empty one
+            continue
         level, tab, rest = line.partition("\t")
         name, _, words = rest.partition("\t")
         if not tab or level not in LEVELS:

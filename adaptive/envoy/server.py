@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,6 +163,8 @@ class Service:
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
+        if not address.startswith("unix:"):
+            _bindable(address)
         try:
             if self._identity is None:
                 self._server.add_insecure_port(address)
@@ -317,6 +320,19 @@ class Service:
             }
             for one in self.connected
         ]
+
+
+def _bindable(address: str) -> None:
+    """Raises OSError, with the reason, which gRPC keeps to itself, where an address cannot be listened on."""
+    host, _, port = address.rpartition(":")
+    try:
+        kind, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            probe.listen()
+    except OSError as error:
+        raise OSError(f"{address} cannot be listened on: {error.strerror or error}") from None
 
 
 def _plain_request(message: Any) -> Request:

@@ -42,7 +42,7 @@ async def test_an_envoy_that_dies_at_once_is_started_again_ever_later(place: Pla
 
 
 async def test_what_envoy_says_is_in_our_log_by_its_level(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    said = "warning\\tmain\\tsomething odd\\nerror\\tconfig\\tsomething wrong\\nno line of its log\\n"
+    said = "warning\\tmain\\tsomething odd\\nerror\\tconfig\\tsomething wrong\\n\\nno line of its log\\n"
     envoy = program(place, f"import sys, time; sys.stderr.write('{said}'); sys.stderr.flush(); time.sleep(30)", [])
     with caplog.at_level(logging.DEBUG, "envoy"):
         task = asyncio.create_task(envoy.keep())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -194,6 +195,15 @@ async def test_a_certificate_that_was_replaced_is_shown_to_who_comes_from_then_o
     service.renew(identity(authority))
     assert await shown() != first
     await service.stop()
+
+
+async def test_an_address_that_another_has_is_named_with_the_reason() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        with pytest.raises(OSError, match=f"127.0.0.1:{port} cannot be listened on: Address already in use"):
+            await Service(bool, lambda name, told: None).start(f"127.0.0.1:{port}")
 
 
 async def test_an_envoy_that_lacks_a_field_says_so_and_the_others_go_on(node: Any) -> None:
