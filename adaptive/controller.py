@@ -355,7 +355,7 @@ class Controller:
 
     def _essence(self) -> tuple[object, ...]:
         """All of a Snapshot that is worth publishing at once when it changes."""
-        steps = np.searchsorted(PROBABILITY_STEPS, self.probability)
+        steps = PROBABILITY_STEPS.searchsorted(self.probability)
         states = [(state.panic, state.fallback, state.typical) for state in self.steering.clusters]
         columns = (self.steering.weight, self.steering.health, self.steering.most, steps)
         return *(column.tobytes() for column in columns), tuple(states)

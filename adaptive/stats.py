@@ -24,7 +24,7 @@ _SPANS = tuple(round(window / WIDTH) for window in WINDOWS)
 # Rows of the count columns. The first six are what an attempt can have been; they add up to all attempts.
 OK, IGNORED, CONNECT, RESET, TIMEOUT, STATUS, LATE, MEASURED, MICROSECONDS, LOG_MICRO = range(10)
 # Sums over the measured ones for the regression of log latency y on x = log(1 + attempts in flight): x, x², xy, y².
-FLIGHT, FLIGHT_SQ, FLIGHT_LOG, LOG_SQ = range(10, 14)
+FLIGHT, FLIGHT_SQ, FLIGHT_LOG, LOG_SQ = range(10, 14)  # the last three are read together
 COLUMNS = 14
 _GROUPS = 6
 _SCALE = 1e6
@@ -298,7 +298,8 @@ class Stats:
         """The workers' live counts; `oldest` is NaN or 0 where nothing is outstanding."""
         n = min(self.slots, len(in_flight))
         self.in_flight[:n] = in_flight[:n]
-        self.oldest[:n] = np.where(oldest[:n] > 0, oldest[:n], np.nan)
+        self.oldest[:n] = oldest[:n]
+        self.oldest[:n][~(oldest[:n] > 0)] = np.nan
 
     def quantiles(self, q: float, history: int) -> Floats:
         """Latency quantile `q` over 5 s (history 0) or 30 s (1), shape (slots,); NaN where none was measured."""
@@ -313,6 +314,7 @@ class Stats:
             scale = measured * _SCALE
             logs, flight = sums[:, LOG_MICRO] / scale, sums[:, FLIGHT] / scale
             latency = np.exp(logs) / _SCALE
+        squares, count = sums[2, FLIGHT_SQ:] / _SCALE, measured[2]
         return Observed(
             at=at,
             attempts=failures + sums[:, OK],
@@ -325,9 +327,9 @@ class Stats:
             p95=tails[0],
             p99=tails[1],
             flight=flight,
-            flight_var=sums[2, FLIGHT_SQ] / _SCALE - measured[2] * flight[2] ** 2,
-            flight_log=sums[2, FLIGHT_LOG] / _SCALE - measured[2] * flight[2] * logs[2],
-            log_var=sums[2, LOG_SQ] / _SCALE - measured[2] * logs[2] ** 2,
+            flight_var=squares[0] - count * flight[2] ** 2,
+            flight_log=squares[1] - count * flight[2] * logs[2],
+            log_var=squares[2] - count * logs[2] ** 2,
             in_flight=self.in_flight,
             oldest=at - self.oldest,
             silence=at - self.last_close,

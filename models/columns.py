@@ -206,7 +206,8 @@ def _medians_of_others(block: Floats) -> Floats:
     """For each value the median of the known ones in its row, itself left out; NaN where there is none."""
     if block.shape[-1] < 2:
         return np.full(block.shape, np.nan)
-    ordered = np.sort(block)
+    ordered = block.copy()
+    ordered.sort()
     known = _known(ordered)
     high = _without(ordered, block, _half(known - 1))
     if isinstance(known, int):

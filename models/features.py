@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.columns import Floats, Observed, Peers, known
+from models.columns import Floats, Observed, Peers
 from models.past import Trace
 
 CLIP = 6.0
@@ -89,9 +89,10 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> list[Floa
     """The columns before scaling, one row a feature; NaN where unknown."""
     attempts = seen.attempts + PRIOR
     share = (seen.failures + PRIOR * errors) / attempts
-    tried = np.where(seen.attempts[1] > 0, share[1], np.nan)
+    tried = share[1].copy()
+    tried[seen.attempts[1] <= 0] = np.nan
     pooled = seen.measured / (seen.measured + POOL)
-    age = known(seen.oldest)
+    age = np.fmax(seen.oldest, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(seen.latency)
         p99 = np.log(np.maximum(age / seen.p99, 1.0))
@@ -99,7 +100,8 @@ def _raw(seen: Observed, past: Trace, peers: Peers, errors: Floats) -> list[Floa
         tail = np.log(seen.p95)
         waits = 10 * np.maximum(seen.typical, 0.005)
         oldest = np.log(np.maximum(age / waits, 1.0))
-        silence = np.where(seen.in_flight > 0, np.log(np.maximum(seen.silence / waits, 1.0)), 0.0)
+        silence = np.log(np.maximum(seen.silence / waits, 1.0))
+        silence[seen.in_flight <= 0] = 0.0
         checks = np.log(np.maximum(seen.check_seconds, 1e-4))
         mine = np.array(
             [

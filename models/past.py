@@ -146,7 +146,8 @@ class Past:
 
     def _peak(self, seen: Observed, peers: Peers, passed: float) -> None:
         waits = 10 * np.maximum(seen.typical, 0.005)
-        silent = np.where(seen.in_flight > 0, seen.silence, 0.0)
+        silent = seen.silence.copy()
+        silent[seen.in_flight <= 0] = 0.0
         worst = np.log(np.maximum(np.fmax(seen.oldest, silent) / waits, 1.0))
         worst[peers.nobody] = 0.0
         self.peaks = np.maximum(worst, self.peaks * np.exp(-passed / _FADES))

@@ -45,8 +45,8 @@ class Trees:
         for _ in range(self.depth):
             right = flat.take(start + self.feature.take(at)) > self.threshold.take(at)
             at = self.child.take(at) + right
-        found: Floats = self.value.take(at).reshape(rows, len(self.roots)).sum(axis=1) + self.base
-        found[np.isnan(features).any(axis=1)] = np.nan
+        found: Floats = np.add.reduce(self.value.take(at).reshape(rows, len(self.roots)), axis=1) + self.base
+        found[np.logical_or.reduce(np.isnan(features), axis=1)] = np.nan
         return found
 
     def contributions(self, features: Floats) -> Floats:
