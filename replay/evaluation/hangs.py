@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from replay.evaluation.attempts import ANSWERED, ERROR, GIVEN_UP, Attempts, Column, Floats
 from replay.evaluation.segments import Segment, shares
@@ -23,7 +23,8 @@ UNUSUAL = 0.02  # share of answers that take so long: an attempt given up later 
 TWICE = 2.0  # times as many must be given up as would be late anyway, before any is taken to hang
 CERTAIN = 2.0  # times the longest answer: two that took so long are a hang, however few are sent there
 ROUNDS = 5  # in which a stretch and the share within it settle
-TELL = 2  # attempts that nothing can beat are enough to tell what those would have become that were beaten
+TELL = 2  # attempts that must not be sent twice are enough to tell what would have become of the others
+DOUBT = 0.05  # if chance would make so many answers slower than usual less often than this, they are slow
 OPEN = 0.5  # the chance of what the trace leaves open
 
 
@@ -129,23 +130,27 @@ def _within(edges: Floats, log: Floats) -> list[float]:
 
 
 def _chance(seen: _Evidence, inside: Column, always: bool) -> float:
-    """How likely it is that what was given up hangs, where most of it was for another attempt that was answered first.
+    """How likely it is that what was given up hangs, and is not only slow.
 
-    Those that nothing can beat, for they must not be sent twice, tell: of them, what takes as long as the beaten did
-    is answered at last, or it is not. Without such, both are as likely; but what is so `always` is how the instance
-    is, unless it answers less than it loses.
+    What must not be sent twice tells, for a gateway neither gives it up for another try nor sends a second copy beside
+    it: of that, what takes as long as the others got is answered at last, or it is not. Without such, what was beaten
+    by second copies may be either, unless what was answered was slow too; but what is so `always` is how the instance
+    is, as long as it answers more than it loses.
     """
     given, answered, post = inside & seen.given, inside & seen.answered, seen.one.post
-    lost = given & seen.one.beaten
-    if 2 * lost.sum() <= given.sum():
+    cut = given & ~post
+    if cut.any():
+        late = post & (seen.took >= float(np.median(seen.took[cut])))
+        never, at_last = int((given & late).sum()), int((answered & late).sum())
+        if never + at_last >= TELL:
+            return 1.0 if never > at_last else 0.0
+    if 2 * int((given & seen.one.beaten).sum()) <= given.sum():
         return 1.0
-    late = post & (seen.took >= float(np.median(seen.took[lost])))
-    never, at_last = int((given & late).sum()), int((answered & late).sum())
-    if never + at_last >= TELL:
-        return 1.0 if never > at_last else 0.0
-    if given.sum() >= answered.sum():
-        return 1.0
-    return 0.0 if always else OPEN
+    usual = float(np.median(seen.took[seen.answered & ~inside])) if (seen.answered & ~inside).any() else np.inf
+    slower, n = int((seen.took[answered] > usual).sum()), int(answered.sum())
+    if binom.sf(slower - 1, n, 0.5) < DOUBT or (always and given.sum() < n):
+        return 0.0
+    return OPEN
 
 
 def _usual(at: Floats, sent: Floats, took: Floats) -> Floats:

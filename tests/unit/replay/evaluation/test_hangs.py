@@ -57,6 +57,21 @@ def test_and_it_tells_that_they_would_have_been() -> None:
     assert not [span for span in made.nodes[0].spans if span.kind == "hang"]
 
 
+@pytest.mark.parametrize(("factor", "most"), [(4.0, 0.0), (12.0, 0.5)])
+def test_a_slow_instance_whose_answers_a_gateway_does_not_wait_for_is_not_sure_to_hang(
+    factor: float, most: float
+) -> None:
+    """Seconds: it is simulated, for what a gateway gives up and beats is its own. Of one so slow that nearly all was
+    beaten, nobody can tell.
+    """
+    slow = (Fault("slow", 10.0, 20.0, {"factor": factor}),)
+    fleet = tuple(Instance(f"10.0.0.{i}:80", Service(0.04, 0.6), 6, faults=slow if i == 1 else ()) for i in range(5))
+    whole = Scenario("slow", fleet, Load(((0.0, 300.0),), 0.5), Clients(PATIENCE), seconds=25.0, warm=3.0)
+    found = fit(seen(recorded(whole, "adaptive", 1)), np.random.default_rng(1), timeout=PATIENCE, warm=whole.warm)
+    assert any(row["cause"] in (Cause.CANCELLED, Cause.TIMEOUT_ATTEMPT) for row in found.seen.rows)
+    assert all(span.chance <= most for span in found.nodes[1].spans if span.kind == "hang")
+
+
 def test_where_nothing_tells_half_of_the_draws_have_the_hang_and_it_is_noted() -> None:
     made = fitted(recording(posts=0.0))
     assert 0.0 < hang(made).chance < 1.0
@@ -128,12 +143,17 @@ def foretold(seed: int, share: float) -> tuple[Guess, int, int]:
     hangs = (Fault("hang", 8.0, 16.0, {"p": share}),)
     fleet = tuple(Instance(f"10.0.0.{i}:80", Service(0.04, 0.6), 6, faults=hangs if not i else ()) for i in range(5))
     whole = Scenario("hang", fleet, Load(((0.0, 250.0),), 0.5), Clients(PATIENCE), seconds=20.0, warm=3.0)
-    run = simulate(whole, "adaptive", seed, record=True)
-    names = {str(i): ("fleet", one.name) for i, one in enumerate(fleet)}
-    told = SimpleNamespace(header={"clusters": ["fleet"], "endpoints": names}, rows=run.outcomes, partial="")
-    made = fit(seen(told), np.random.default_rng(seed), timeout=PATIENCE, warm=whole.warm)
+    data = seen(recorded(whole, "adaptive", seed))
+    made = fit(data, np.random.default_rng(seed), timeout=PATIENCE, warm=whole.warm)
     worlds = [scenario(made, np.random.default_rng([seed, k])) for k in range(6)]
     plain = [float(simulate(made.scenario, "least_request", k).failures()) for k in range(2)]
     drawn = [float(simulate(world, "least_request", 10 + k).failures()) for k, world in enumerate(worlds)]
     truth = simulate(whole, "least_request", seed).failures()
-    return guess("failed", plain, drawn, 0.0, PATIENCE), truth, run.failures()
+    return guess("failed", plain, drawn, 0.0, PATIENCE), truth, int(data.requests.failed.sum())
+
+
+def recorded(whole: Scenario, policy: str, seed: int) -> Any:
+    """A simulated run as a recording."""
+    names = {str(i): ("fleet", one.name) for i, one in enumerate(whole.instances)}
+    rows = simulate(whole, policy, seed, record=True).outcomes
+    return SimpleNamespace(header={"clusters": ["fleet"], "endpoints": names}, rows=rows, partial="")
