@@ -375,23 +375,9 @@ class Worker:
             slot = lane.slot
             if self.soonest[slot] <= now:
                 self.soonest[slot] = _INF
-                self.look(slot, cast("list[Attempt]", list(lane.outstanding)), now)
+                patience.look(self, slot, cast("list[Attempt]", list(lane.outstanding)), now)
             elif self.unseen[slot]:
-                self.look(slot, self.unseen[slot], now)
-
-    def look(self, slot: int, attempts: list[Attempt], now: float) -> None:
-        """Works out deadlines at one instance, minds those that have passed, and notes which comes first."""
-        self.unseen[slot] = []
-        soonest = self.soonest[slot]
-        for attempt in attempts:
-            if attempt.open:
-                if not attempt.deadline:
-                    patience.plan(self, attempt)
-                if attempt.deadline <= now:
-                    patience.expire(self, attempt, now)
-                if attempt.deadline < soonest:  # noqa: PLR1730 - `min` costs a call
-                    soonest = attempt.deadline
-        self.soonest[slot] = soonest
+                patience.look(self, slot, self.unseen[slot], now)
 
     def hear(self) -> None:
         """Counts in flight go to the other workers, and theirs to the balancer where they are not what it has."""

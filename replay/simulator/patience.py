@@ -16,6 +16,21 @@ _HEDGE = int(Mark.HEDGE)
 _INF = float("inf")
 
 
+def look(worker: Worker, slot: int, attempts: list[Attempt], now: float) -> None:
+    """Works out deadlines at one instance, minds those that have passed, and notes which comes first."""
+    worker.unseen[slot] = []
+    soonest = worker.soonest[slot]
+    for attempt in attempts:
+        if attempt.open:
+            if not attempt.deadline:
+                plan(worker, attempt)
+            if attempt.deadline <= now:
+                expire(worker, attempt, now)
+            if attempt.deadline < soonest:  # noqa: PLR1730 - `min` costs a call
+                soonest = attempt.deadline
+    worker.soonest[slot] = soonest
+
+
 def expire(worker: Worker, attempt: Attempt, now: float) -> None:
     """The deadline of an open attempt has passed."""
     exchange = attempt.exchange
