@@ -27,7 +27,6 @@ import uvloop
 
 from adaptive import clock
 from adaptive.arena import lateness
-from adaptive.bench.running import punctual
 from adaptive.gateway.parent import follow
 from replay import arrivals, scenario_file
 from replay.scenario import Instance as Spec
@@ -258,7 +257,6 @@ def main() -> None:
     """Entry point of the subprocess."""
     spec = json.loads(sys.argv[1])
     follow(int(spec["parent"]))
-    punctual()
     uvloop.run(serve(spec))
 
 

@@ -24,7 +24,6 @@ import numpy as np
 import uvloop
 
 from adaptive import clock
-from adaptive.bench.running import punctual
 from adaptive.gateway.parent import follow
 from replay import arrivals, scenario_file
 
@@ -219,7 +218,6 @@ def main() -> None:
     """Entry point of the subprocess."""
     spec = json.loads(sys.argv[1])
     follow(int(spec["parent"]))
-    punctual()
     uvloop.run(generate(spec))
 
 

@@ -45,14 +45,6 @@ def undisturbed(say: Callable[[str], None]) -> Iterator[None]:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def punctual() -> None:
-    """Where this is `undisturbed`, go before the others of it: what has a machine of its own in life, clients and
-    instances, does not wait for the gateways here.
-    """
-    if os.sched_getscheduler(0) == os.SCHED_RR:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
-
-
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as sock:

@@ -51,21 +51,3 @@ def test_a_process_that_is_gone_is_none(family: tuple[int, int]) -> None:
 
 def test_spending_counts_a_role_that_came_later() -> None:
     assert spent({"worker": 1.0}, {"worker": 3.0, "brain": 0.5}) == {"worker": 2.0, "brain": 0.5}
-
-
-def test_clients_and_instances_go_before_gateways_where_a_measurement_is_undisturbed() -> None:
-    """In a process of its own, whose scheduling it changes."""
-    program = """
-import os
-from adaptive.bench.running import punctual, undisturbed
-punctual()
-assert os.sched_getscheduler(0) == os.SCHED_OTHER
-with undisturbed(print):
-    before = os.sched_getparam(0).sched_priority
-    punctual()
-    print(os.sched_getparam(0).sched_priority - before)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    if "no real-time scheduling" in done.stdout:
-        pytest.skip("real-time scheduling is not granted here")
-    assert int(done.stdout) > 0
