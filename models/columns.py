@@ -79,7 +79,8 @@ class Peers:
     def median(self, values: Floats) -> Floats:
         """Median per cluster of the known values, shape (clusters,); NaN where none is known."""
         if self._one:
-            ordered = np.sort(values[None])
+            ordered = values[None].copy()
+            ordered.sort()
             only: Floats = _medians(ordered, _known(ordered))[0]
             return only
         found = np.full(self.clusters, np.nan)

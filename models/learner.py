@@ -55,7 +55,7 @@ class Head:
         """Scores answers, and teaches what has come since the last fit."""
         for batch in batches:
             clusters = peers.cluster[batch.slots]
-            for index in np.unique(clusters).tolist():
+            for index in sorted(set(clusters.tolist())):
                 rows = clusters == index
                 found = self.account(index).add(
                     at, batch.labels[rows], batch.weights[rows], batch.model[rows], batch.rule[rows]

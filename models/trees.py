@@ -96,7 +96,7 @@ class Trees:
 
 def _depth(roots: Ints, child: Ints) -> int:
     """Steps after which every path has reached its leaf. Children stand after their parents, so this ends."""
-    level, depth = np.unique(roots), 0
+    level, depth = roots, 0
     while True:
         inner = level[child[level] != level]
         if not len(inner):

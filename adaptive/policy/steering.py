@@ -108,7 +108,7 @@ class Steering:
         moved: list[Moved] = []
         if len(look):
             clusters = self.cluster[look]
-            for index in np.unique(clusters).tolist():
+            for index in sorted(set(clusters.tolist())):
                 part = look[clusters == index]
                 moved += self._cluster(at, self.clusters[index], part.tolist(), stats, seen, judged, probability, blind)
         return moved
