@@ -129,8 +129,9 @@ class FastLoop(Graded):
             scores = [column[i] for i in tiers[rank]]
             place = smallest(scores, self.random)
             lane = self.ring[tiers[rank][place]]
-        by_score = shares[rank] * chance(scores, place)
-        self.propensity = (1.0 - explore) * by_score + (explore / len(idle) if lane in idle else 0.0)
+        if self.recorded:
+            by_score = shares[rank] * chance(scores, place)
+            self.propensity = (1.0 - explore) * by_score + (explore / len(idle) if lane in idle else 0.0)
         return lane
 
     def _shares_of(self, tiers: Sequence[Sequence[int]]) -> list[float]:
