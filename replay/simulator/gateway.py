@@ -105,9 +105,7 @@ class Worker:
         if admission.turned_away:
             self.turn_away()
         if entrance is ENTERS:
-            self.budget.deposit()
-            self.hedges.deposit()
-            self.try_once(exchange)
+            self.enter(exchange)
         elif entrance is WAITS:
             exchange.waits = True
         else:
@@ -222,9 +220,7 @@ class Worker:
         if status == 200:
             attempt.marks |= _FINAL
             self.close(attempt, _RESPONSE, 200)
-            if not exchange.done:
-                self.over(exchange, _CANCELLED, 200)
-                sim.answered(exchange, 200)
+            self.finish(exchange, 200)
             return
         other = exchange.hedge if attempt is exchange.current else exchange.current
         if other is not None and other.open:
@@ -335,17 +331,14 @@ class Worker:
         """Closes what is still open of a request."""
         exchange.done = True
         first, second = exchange.current, exchange.hedge
-        if first is not None:
-            if first.open:
-                self.close(first, cause, 0)
-            exchange.current = None  # else each request would be a cycle of references
-        if second is not None:
-            if second.open:
-                self.close(second, cause, 0)
-            exchange.hedge = None
-        now, admission = self.sim.now, self.admission
-        admission.left(now, now - exchange.started, status == 200, cause == _GONE)
-        if admission.waiting:
+        if first is not None and first.open:
+            self.close(first, cause, 0)
+        if second is not None and second.open:
+            self.close(second, cause, 0)
+        exchange.current = exchange.hedge = None  # else each request would be a cycle of references
+        now = self.sim.now
+        self.admission.left(now, now - exchange.started, status == 200, cause == _GONE)
+        if self.admission.waiting:
             self.go_on()
 
     # Time.
