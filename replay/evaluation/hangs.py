@@ -21,8 +21,9 @@ from replay.evaluation.spans import FEW, QUANTILES, RARE, Span
 NEAR = 0.5  # seconds around an attempt in which others say what is usual there
 UNUSUAL = 0.02  # share of answers that take so long: an attempt given up later than that may hang
 TWICE = 2.0  # times as many must be given up as would be late anyway, before any is taken to hang
-CERTAIN = 2.0  # times the longest answer: two that took so long are a hang, however few are sent there
+CERTAIN = 2.0  # times the longest answer: what took so long is a hang, however few are sent there
 ROUNDS = 5  # in which a stretch and the share within it settle
+SHARES = (0.1, 0.3)  # that are tried at first, beside the one that is suspected
 TELL = 2  # attempts that must not be sent twice are enough to tell what would have become of the others
 DOUBT = 0.05  # if chance would make so many answers slower than usual less often than this, they are slow
 OPEN = 0.5  # the chance of what the trace leaves open
@@ -80,7 +81,7 @@ def _suspect(
             none = False
             yield (s.start, s.end), (pieces[max(0, k - 1)].start, pieces[min(len(pieces) - 1, k + 1)].end)
     certain = sent[seen.certain]
-    if none and len(certain) > 1:
+    if none and len(certain):
         yield (float(certain[0]), float(np.nextafter(certain[-1], np.inf))), (0.0, seconds)
 
 
@@ -109,14 +110,18 @@ def _lasted(
     log-likelihood ratios. How much less likely each other end is, weighed by the time until the next attempt, is what
     is not known of it: few are sent where little is hoped for.
     """
-    first, last = np.searchsorted(sent, near)
-    for _ in range(ROUNDS):
-        share = (float(stuck[first:last].sum()) + 0.5) / (last - first + 1.0)
-        share = float(np.clip(share, 2.0 * rare, 1.0 - RARE))
-        gain = np.where(stuck, np.log(share / rare), np.log((1.0 - share) / (1.0 - rare)))
-        whole = np.r_[0.0, np.cumsum(gain)]
-        last = int(np.argmax(whole - np.minimum.accumulate(whole)))
-        first = int(np.argmin(whole[: last + 1]))
+    a, b = np.searchsorted(sent, near)
+    most = 0.0
+    for share in (float(stuck[a:b].mean()), *SHARES):  # each leads to a stretch that none near it is likelier than
+        for _ in range(ROUNDS):
+            share = float(np.clip(share, 2.0 * rare, 1.0 - RARE))
+            each = np.where(stuck, np.log(share / rare), np.log((1.0 - share) / (1.0 - rare)))
+            whole = np.r_[0.0, np.cumsum(each)]
+            b = int(np.argmax(whole - np.minimum.accumulate(whole)))
+            a = int(np.argmin(whole[: b + 1]))
+            share = (float(stuck[a:b].sum()) + 0.5) / (b - a + 1.0)
+        if whole[b] - whole[a] > most:
+            most, first, last, gain = whole[b] - whole[a], a, b, each
     ends = _within(np.r_[sent[last - 1 :], bounds[1]], np.r_[0.0, np.cumsum(gain[last:])])
     before = _within(-np.r_[sent[: first + 1][::-1], bounds[0]], np.r_[0.0, np.cumsum(gain[:first][::-1])])
     return [-x for x in before], ends
@@ -137,6 +142,8 @@ def _chance(seen: _Evidence, inside: Column, always: bool) -> float:
     by second copies may be either, unless what was answered was slow too; but what is so `always` is how the instance
     is, as long as it answers more than it loses.
     """
+    if (inside & seen.certain).any():
+        return 1.0
     given, answered, post = inside & seen.given, inside & seen.answered, seen.one.post
     cut = given & ~post
     if cut.any():
