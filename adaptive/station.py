@@ -272,7 +272,7 @@ class Station:
     # Up: outcomes.
 
     def _entries(self, node: str, told: Sequence[str]) -> None:
-        self.reader.take("".join(f"{line}\n" for line in told), self._number(node), clock.monotonic())
+        self.reader.take("\n".join([*told, ""]), self._number(node), clock.monotonic())
 
     def _number(self, node: str) -> int:
         """An Envoy's number in a row. Who records learns its name before there is any."""
