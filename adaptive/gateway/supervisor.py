@@ -131,7 +131,9 @@ class Supervisor:
         return {"data_plane": self.elsewhere.report()} if self.elsewhere is not None else {}
 
     async def explain(self, cluster: str, endpoint: str) -> dict[str, Any] | None:
-        """Why an endpoint is as it is; None where the brain does not answer. KeyError: no such endpoint."""
+        """Why an endpoint is as it is, and of which Envoys; None where the brain does not answer. KeyError: there is
+        no such endpoint.
+        """
         if slot_key(cluster, endpoint) not in self.configuration.slots:
             raise KeyError(f"{cluster}/{endpoint}")
         answer = await self.fleet.ask("explain", ANSWER, cluster=cluster, endpoint=endpoint)
@@ -139,8 +141,9 @@ class Supervisor:
             return None
         if answer.get("explain") is None:
             raise KeyError(f"{cluster}/{endpoint}")
-        found: dict[str, Any] = answer["explain"]
-        return found
+        nodes = self.elsewhere.report().get("nodes", []) if self.elsewhere is not None else []
+        there = {"nodes": [{key: node[key] for key in ("node", "behind")} for node in nodes]} if nodes else {}
+        return {**answer["explain"], **there}
 
     async def metrics(self, accept: str | None) -> tuple[bytes, str]:
         """(body, content type) of the metrics, for an Accept header; rendered in a thread."""

@@ -104,6 +104,9 @@ def test_an_envoy_elsewhere_is_steered(tmp_path: Path, settings: tuple[dict[str,
         until(serves)
         until(lambda: report(gateway).get("outcomes"))
         until(lambda: report(gateway)["data_plane"]["strangers"].get("who"))
+        (endpoint,) = made["clusters"]["all"]["endpoints"]
+        why = adaptive("explain", "--admin", f"127.0.0.1:{gateway.admin}", "all", endpoint, folder=tmp_path)
+        assert json.loads(why.stdout)["nodes"] == [{"node": "edge-1", "behind": False}]
         assert "Envoy 'who' is none of envoy.nodes" in gateway.text()
     finally:
         for process in running:
