@@ -21,7 +21,9 @@ from replay.evaluation.spans import FEW, QUANTILES, RARE, Span
 NEAR = 0.5  # seconds around an attempt in which others say what is usual there
 UNUSUAL = 0.02  # share of answers that take so long: an attempt given up later than that may hang
 TWICE = 2.0  # times as many must be given up as would be late anyway, before any is taken to hang
-CERTAIN = 2.0  # times the longest answer: what took so long is a hang, however few are sent there
+# Times the longest answer: what took so long is a hang, however few are sent there. Not where a second copy beat it:
+# slow answers are beaten too, so that the longest of them says nothing of how long they take.
+CERTAIN = 2.0
 ROUNDS = 5  # in which a stretch and the share within it settle
 SHARES = (0.1, 0.3)  # that are tried at first, beside the one that is suspected
 TELL = 2  # attempts that must not be sent twice are enough to tell what would have become of the others
@@ -54,7 +56,8 @@ def hangs(one: Attempts, seconds: float) -> tuple[list[Span], Column]:
     ratio = took / usual
     beyond = np.ones(len(one))
     beyond[given] = _tail(np.sort(ratio[answered]), ratio[given])
-    decided, certain = given | answered | (one.end == ERROR), given & (ratio > CERTAIN * ratio[answered].max())
+    decided = given | answered | (one.end == ERROR)
+    certain = given & ~one.beaten & (ratio > CERTAIN * ratio[answered].max())
     seen = _Evidence(one, took, given, answered, decided, beyond, beyond < UNUSUAL, certain)
     pieces = shares(one.sent[decided], seen.stuck[decided], seconds)
     found: list[Span] = []
