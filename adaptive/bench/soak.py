@@ -25,6 +25,8 @@ from adaptive.bench.running import Fleet, Gateway, Origin, ask, configuration
 
 INSTANCES = 5
 RELOAD = 10.0
+# Of a pooled connection, so that what is open is what is in use, and not the most that was in use in the last minute.
+IDLE = {"idle": "1s"}
 FAULT = 4.0  # seconds that a fault lasts, and as many of rest
 # Seconds in which pools, windows and the model's memory fill, and the ring goes round for the first time, whose pages
 # count as they come into use: 33 s at 2,000 a second. A third of a short soak at most.
@@ -86,7 +88,9 @@ async def soak(seconds: float, rate: float, say: Say, warm_up: float | None = No
                 "directory": str(folder / "recordings"), "segment_bytes": "4MiB", "max_bytes": "64MiB",
                 "segment_seconds": 5,
             }  # fmt: skip
-            async with Gateway(folder, configuration(fleet.addresses, recorder=recorder)) as gateway:
+            settings = configuration(fleet.addresses, recorder=recorder)
+            settings["clusters"]["api"]["timeouts"] = IDLE
+            async with Gateway(folder, settings) as gateway:
                 await gateway.deciding()
                 return await _Soak(gateway, fleet, seconds, rate, say).run(warm_up)
 
@@ -161,6 +165,7 @@ class _Soak:
                         for i, address in enumerate(self.fleet.addresses)
                     ],
                     "health_check": HEALTH,
+                    "timeouts": IDLE,
                 }
             }
             routes = [{"prefix": f"/other/{i}", "cluster": "api"} for i in range(n % 5)]
