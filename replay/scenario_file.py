@@ -107,12 +107,17 @@ def checked(scenario: Scenario) -> Scenario:
     return of(to_json(scenario), scenario.name)
 
 
+def plain_rules(rules: Rules) -> dict[str, Any]:
+    """A gateway's rules as JSON has them."""
+    return {**asdict(rules), "retry_statuses": sorted(rules.retry_statuses)}
+
+
 def to_json(scenario: Scenario) -> dict[str, Any]:
     """Plain values of which `of` makes the same scenario again."""
     document = asdict(replace(scenario, notes={}, instances=()))
     document["instances"] = [_instance_json(instance) for instance in scenario.instances]
     document["notes"] = dict(scenario.notes)
-    document["rules"]["retry_statuses"] = sorted(scenario.rules.retry_statuses)
+    document["rules"] = plain_rules(scenario.rules)
     load = document["load"]
     for key in ("burst", "due", "posts"):
         if load[key] is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,6 +106,7 @@ def _part(cell: Cell, first: int) -> Part:
 def _record(cell: Cell, path: Path) -> None:
     """Writes a run's attempts as a trace."""
     from adaptive.telemetry.recording import Header
+    from replay.scenario_file import plain_rules
     from replay.simulator.simulation import CLUSTER, cluster_of
     from replay.simulator.simulation import simulate as run
     from replay.trace import Trace, TraceError, write
@@ -122,7 +122,7 @@ def _record(cell: Cell, path: Path) -> None:
         routes=("route",),
         clusters=(CLUSTER,),
         endpoints={str(m.slot): (CLUSTER, m.endpoint.address) for m in members},
-        rules={"route": {**asdict(scenario.rules), "retry_statuses": sorted(scenario.rules.retry_statuses)}},
+        rules={"route": plain_rules(scenario.rules)},
         source=f"adaptive simulate {scenario.name} --policy {cell.policy}",
     )
     try:

@@ -64,7 +64,9 @@ def sweep(
 
     whole = regret is not None
     if minutes and file is None and kept is None:
-        raise typer.BadParameter("what is stopped is resumed from a file: name it with --file", param_hint="--minutes")
+        raise typer.BadParameter(
+            "what is stopped is resumed from a file: name it with --file or --kept", param_hint="--minutes"
+        )
     if kept is not None and not kept.name.endswith(SUFFIX):
         raise typer.BadParameter(f"{kept.name!r} does not end in {SUFFIX}", param_hint="--kept")
     if regret is not None and regret.suffix not in (".svg", ".png"):
@@ -161,7 +163,8 @@ def _run(
         end = clock.monotonic() + 60.0 * minutes if minutes else float("inf")
         for begin in range(0, len(todo), lot := 100 if minutes else max(1, len(todo))):
             if clock.monotonic() > end:
-                typer.echo(f"{len(todo) - begin} of {len(cells)} cells are left: --resume goes on", err=True)
+                again = "--resume" if file is not None else "the same again"
+                typer.echo(f"{len(todo) - begin} of {len(cells)} cells are left: {again} goes on", err=True)
                 break
             for row in spreading(todo[begin : begin + lot]):
                 if file is not None or out == "csv":

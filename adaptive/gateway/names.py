@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
 from typing import Any
 
+from adaptive.config.address import is_ip
 from adaptive.config.model import Config
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Names:
     def configure(self, config: Config) -> None:
         """These endpoints from now on."""
         hosts = {endpoint.host for cluster in config.clusters.values() for endpoint in cluster.endpoints}
-        self.hosts = {host for host in hosts if not _is_number(host)}
+        self.hosts = {host for host in hosts if not is_ip(host)}
         self.wrong = {host: why for host, why in self.wrong.items() if host in self.hosts}
         self._changed.set()
 
@@ -61,14 +61,6 @@ class Names:
             for endpoint in cluster["endpoints"]:
                 if wrong := self.wrong.get(endpoint["address"].rpartition(":")[0]):
                     endpoint["unresolved"] = wrong
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _wrong(host: str) -> str:

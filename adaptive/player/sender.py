@@ -8,13 +8,13 @@ that waits for answers would hide what it measures.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Callable
 
 import numpy as np
 
 from adaptive import clock
+from adaptive.config.address import is_ip
 from adaptive.player.connection import Connection
 from replay.player import verdict
 from replay.player.message import Shape
@@ -30,11 +30,8 @@ BURST = 64  # requests that are sent in one go before answers are read again
 async def resolve(target: Target) -> str:
     """The address that all requests go to. Raises TargetError where there is none, or where a local name leads away."""
     loop = asyncio.get_running_loop()
-    try:
-        ipaddress.ip_address(target.host)
+    if is_ip(target.host):
         return target.host
-    except ValueError:
-        pass
     try:
         found = await loop.getaddrinfo(target.host, target.port, type=1)
     except OSError as error:

@@ -240,10 +240,7 @@ def _faults(node: Node, count: int, rng: np.random.Generator | None) -> tuple[Fa
 
 def _drawn(quantiles: tuple[float, ...], likeliest: float, rng: np.random.Generator) -> float:
     """A moment of which these are the quantiles; that itself, where there are none."""
-    if not quantiles:
-        return likeliest
-    n = len(quantiles)
-    return float(np.interp(rng.random(), (np.arange(n) + 0.5) / n, quantiles))
+    return float(np.interp(rng.random(), spans.PROBABILITIES, quantiles)) if quantiles else likeliest
 
 
 def patience(seen: Seen, given: float) -> tuple[float, list[str]]:

@@ -16,7 +16,7 @@ from scipy.stats import binom, norm
 
 from replay.evaluation.attempts import ANSWERED, ERROR, GIVEN_UP, Attempts, Column, Floats
 from replay.evaluation.segments import Segment, shares
-from replay.evaluation.spans import FEW, QUANTILES, RARE, Span
+from replay.evaluation.spans import FEW, MIDDLE, PROBABILITIES, RARE, Span
 
 NEAR = 0.5  # seconds around an attempt in which others say what is usual there
 UNUSUAL = 0.02  # share of answers that take so long: an attempt given up later than that may hang
@@ -95,7 +95,7 @@ def _span(seen: _Evidence, near: tuple[float, float], bounds: tuple[float, float
     rare = float(np.clip(seen.stuck[outside].mean() if outside.any() else 0.0, RARE, UNUSUAL))
     around = decided & (sent >= bounds[0]) & (sent <= bounds[1])
     starts, ends = _lasted(sent[around], seen.stuck[around], near, rare, bounds)
-    start, end = starts[QUANTILES // 2], ends[QUANTILES // 2]
+    start, end = starts[MIDDLE], ends[MIDDLE]
     inside = decided & (sent >= start) & (sent < end)
     p, n = _share(seen.given[inside], seen.beyond[inside]), int(inside.sum())
     chance = _chance(seen, inside, always)
@@ -107,7 +107,7 @@ def _span(seen: _Evidence, near: tuple[float, float], bounds: tuple[float, float
 def _lasted(
     sent: Floats, stuck: Column, near: tuple[float, float], rare: float, bounds: tuple[float, float]
 ) -> tuple[list[float], list[float]]:
-    """When what is stuck around `near` began and ended, within `bounds`: QUANTILES of both.
+    """When what is stuck around `near` began and ended, within `bounds`: quantiles of both.
 
     The likeliest stretch of two shares, one within and `rare` outside, is that with the largest sum of their
     log-likelihood ratios. How much less likely each other end is, weighed by the time until the next attempt, is what
@@ -131,9 +131,9 @@ def _lasted(
 
 
 def _within(edges: Floats, log: Floats) -> list[float]:
-    """QUANTILES of a time that is anywhere in a gap between two `edges` alike, and in each with this log-likelihood."""
+    """Quantiles of a time that is anywhere in a gap between two `edges` alike, and in each with this log-likelihood."""
     mass = np.r_[0.0, np.cumsum(np.maximum(np.diff(edges), 1e-9) * np.exp(log - log.max()))]
-    at: list[float] = np.interp((np.arange(QUANTILES) + 0.5) / QUANTILES, mass / mass[-1], edges).tolist()
+    at: list[float] = np.interp(PROBABILITIES, mass / mass[-1], edges).tolist()
     return at
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import poisson
 
-from replay.evaluation.attempts import ANSWERED, CUT, ERROR, GIVEN_UP, REFUSED, UNREACHABLE, Attempts
+from replay.evaluation.attempts import ANSWERED, CUT, ERROR, GIVEN_UP, REFUSED, UNREACHABLE, Attempts, Floats
 from replay.evaluation.segments import shares
 
 # A gap in an instance's answers and the burst at its end make a pause if chance would do so once in e**16 answers.
@@ -23,15 +23,18 @@ LEAST_PAUSE = 0.02  # seconds
 FEW = 5  # answers that make a median
 MOSTLY = 0.8  # share of refusals from which an instance counts as down rather than erring
 RARE = 0.001  # share of errors that is not worth a fault
-QUANTILES = 21  # of a moment that is not known exactly; odd, so that one is the median
+# Of a moment that is not known exactly, the probabilities at which its quantiles are kept; so many that MIDDLE is the
+# median.
+PROBABILITIES: Floats = (np.arange(21) + 0.5) / 21
+MIDDLE = len(PROBABILITIES) // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """One fault, as it was seen. `p`: its probability, with its standard error; 1 where it is certain.
 
-    Where attempts tell but roughly when it began and ended, `starts` and `ends` are QUANTILES of both, at the
-    probabilities (k + 1/2)/QUANTILES, and `start` and `end` their medians.
+    Where attempts tell but roughly when it began and ended, `starts` and `ends` are the quantiles of both at
+    PROBABILITIES, and `start` and `end` their medians.
     """
 
     kind: str
@@ -96,14 +99,14 @@ def downs(one: Attempts, seconds: float) -> list[Span]:
             answered = one.end == ANSWERED
             starts = between(float(one.done[answered & (one.done <= first)].max(initial=0.0)), first)
             ends = between(last, float(one.sent[~hit & (one.sent > last)].min(initial=max(seconds, last + 1e-3))))
-            start, end = starts[QUANTILES // 2], ends[QUANTILES // 2]
+            start, end = starts[MIDDLE], ends[MIDDLE]
             found.append(Span(kind, start, end, count=int(inside.sum()), starts=starts, ends=ends))
     return found
 
 
 def between(start: float, end: float) -> tuple[float, ...]:
-    """QUANTILES of a moment that is anywhere between two alike."""
-    return tuple(start + (end - start) * (k + 0.5) / QUANTILES for k in range(QUANTILES))
+    """Quantiles of a moment that is anywhere between two alike."""
+    return tuple((start + (end - start) * PROBABILITIES).tolist())
 
 
 def errors(one: Attempts, wire: float, seconds: float) -> list[Span]:

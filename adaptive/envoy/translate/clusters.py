@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from ipaddress import ip_address
 
+from adaptive.config.address import is_ip
 from adaptive.config.model import ClusterConfig, Config, HealthCheck, UpstreamTLS
 from adaptive.envoy.translate.words import Json, Texts, ads, extension, seconds
 
@@ -138,7 +138,7 @@ def _socket(tls: UpstreamTLS, name: str | None, protocol: str, texts: Texts) -> 
     if tls.verify:
         common["validation_context"] = _validation(tls, name, texts)
     made: Json = {"common_tls_context": common}
-    if name is not None and not _is_ip(name):
+    if name is not None and not is_ip(name):
         made["sni"] = name
     return extension("envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", **made)
 
@@ -148,7 +148,7 @@ def _validation(tls: UpstreamTLS, name: str | None, texts: Texts) -> Json:
         "trusted_ca": {"inline_string": texts[tls.ca]} if tls.ca is not None else {"filename": SYSTEM_AUTHORITIES}
     }
     if name is not None:
-        kind = "IP_ADDRESS" if _is_ip(name) else "DNS"
+        kind = "IP_ADDRESS" if is_ip(name) else "DNS"
         made["match_typed_subject_alt_names"] = [{"san_type": kind, "matcher": {"exact": name}}]
     return made
 
@@ -156,11 +156,3 @@ def _validation(tls: UpstreamTLS, name: str | None, texts: Texts) -> Json:
 def certificate(cert: str, key: str, texts: Texts) -> Json:
     """A certificate by its contents: a changed file is then a changed configuration, wherever the Envoy is."""
     return {"certificate_chain": {"inline_string": texts[cert]}, "private_key": {"inline_string": texts[key]}}
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

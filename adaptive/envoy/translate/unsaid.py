@@ -6,8 +6,8 @@ The bound of pipelined requests is no such thing: Envoy reads a connection's nex
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 
+from adaptive.config.address import is_ip
 from adaptive.config.document import Fault
 from adaptive.config.model import Config
 from adaptive.config.route import RouteConfig
@@ -74,8 +74,4 @@ def _route(path: tuple[str | int, ...], route: RouteConfig) -> Iterator[Fault]:
 
 def _is_address(host: str) -> bool:
     """Whether a host needs no resolving."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return True
+    return is_ip(host) or host == "localhost"

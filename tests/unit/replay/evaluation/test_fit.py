@@ -67,6 +67,12 @@ def trace(parts: list[tuple[Any, Any, Any]], **change: Callable[[Any], None]) ->
     return SimpleNamespace(header={"clusters": ["api"], "endpoints": names}, rows=joined, partial="")
 
 
+def refused(rows: Any, hit: Any) -> None:
+    """These attempts found nobody who listens."""
+    rows["cause"][hit], rows["status"][hit] = Cause.CONNECT_REFUSED, 0
+    rows["done"][hit] = rows["sent_at"][hit] + WIRE
+
+
 def fitted(recording: Any) -> Fit:
     return fit(seen(recording), np.random.default_rng(0), timeout=2.0)
 
@@ -163,11 +169,7 @@ def test_a_refusing_instance_is_down() -> None:
     def refuse(rows: Any) -> None:
         at = rows["sent_at"] - 1000.0
         hit = (rows["slot"] == 0) & (at > 5.0) & (at < 9.0)
-        rows["cause"][hit], rows["status"][hit], rows["done"][hit] = (
-            Cause.CONNECT_REFUSED,
-            0,
-            rows["sent_at"][hit] + WIRE,
-        )
+        refused(rows, hit)
 
     node = fitted(trace([queue(rng, 6, 80.0) for _ in range(2)], refuse=refuse)).nodes[0]
     (span,) = [s for s in node.spans if s.kind == "down"]
@@ -180,11 +182,7 @@ def test_an_instance_that_refused_may_be_back_long_before_it_is_asked_again() ->
     def refuse(rows: Any) -> None:
         at = rows["sent_at"] - 1000.0
         hit = (rows["slot"] == 0) & (at > 5.0) & (at < 6.0)
-        rows["cause"][hit], rows["status"][hit], rows["done"][hit] = (
-            Cause.CONNECT_REFUSED,
-            0,
-            rows["sent_at"][hit] + WIRE,
-        )
+        refused(rows, hit)
         rows["slot"][(rows["slot"] == 0) & (at > 6.0) & (at < 12.0)] = 1
 
     made = fitted(trace([queue(rng, 6, 80.0) for _ in range(2)], refuse=refuse))
