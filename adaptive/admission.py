@@ -130,6 +130,7 @@ class Admission:
         self._calm = now  # when the latency was as usual for the last time
         self._onset = now  # when the load was within the goal for the last time
         self._stood = now  # when we had stood still for the last time
+        self._burden = 0  # requests here and at the endpoints then, until the latency is as usual again
         self._seen = 0
         self._began: float | None = None
         self.waiting = 0
@@ -257,7 +258,10 @@ class Admission:
         self._throughput = max(self.rate, self._throughput * kept + answers / counted * (1.0 - kept))
         if passed > STOOD:  # what has queued up before us comes next, and says nothing of what goes on coming
             self._onset = self._stood = now
-        elif now - self._stood > STOOD:
+        if now - self._stood <= STOOD:  # nor is it a load that grows
+            self._calm, self._burden = now, self.in_flight + self.waiting
+            self._loads.clear()
+        else:
             kept = exp(-passed / GROWTH_TAU)
             self._coming = self._coming * kept + self._asked / passed * (1.0 - kept)
             self._going = self._going * kept + answers / passed * (1.0 - kept)
@@ -311,8 +315,9 @@ class Admission:
         while loads[0][0] < now - window:
             loads.popleft()
         if self.recent <= INFLATED * self.base:
-            self._calm = now
+            self._calm, self._burden = now, 0
             return False
         grows = now - self._calm >= window + self.recent and load - loads[0][1] > SPREADS * sqrt(load)
         # Answers that fail to come are also what the first moments of a slower network look like.
+        load -= self._burden
         return self.held or grows or load > max(self.least, FAR * goal * max(self.rate, self._coming))

@@ -85,6 +85,36 @@ def test_a_load_that_is_far_beyond_the_goal_is_held_at_once() -> None:
     assert admission.held
 
 
+def awake(admission: Admission, now: float, stood: float, growth: int) -> bool:
+    """Stands still, finds what has come meanwhile, and answers 7 per hundredth of a second while 7 + `growth` come;
+    whether anything was held back.
+    """
+    under_way = deque([now] * 7)
+    now += stood
+    for _ in range(int(700 * stood)):
+        assert admission.enter(now, object()) == ENTERS
+        under_way.append(now)
+    held = False
+    while now < 20.0 and not held:
+        now += 0.01
+        for _ in range(7):
+            admission.left(now, now - under_way.popleft(), True)
+        for _ in range(7 + growth):
+            if admission.enter(now, object()) == ENTERS:
+                under_way.append(now)
+        held = admission.held
+    return held
+
+
+def test_what_comes_at_once_after_we_stood_still_is_no_overload_until_the_load_grows_beyond_it() -> None:
+    for growth in (0, 7):
+        admission = made()
+        now = calm(admission)
+        for _ in range(7):
+            admission.enter(now, object())
+        assert awake(admission, now, 2.0, growth) is (growth > 0)
+
+
 def test_the_bound_that_is_configured_holds_in_calm_too() -> None:
     admission = Admission(10, 5, 4096, 0.0)
     assert [admission.enter(0.0, object()) for _ in range(6)] == [ENTERS] * 5 + [REFUSED]
