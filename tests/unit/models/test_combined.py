@@ -9,8 +9,8 @@ import pytest
 
 from models import combined, default
 from models.combined import UNSURE, Combined
-from models.features import COUNT
-from models.fitting import NotFitted, Rows, fit
+from models.features import COUNT, NAMES
+from models.fitting import FREE, NotFitted, Rows, fit
 from tests.unit.models.made import fitted, pair, world
 
 
@@ -47,6 +47,17 @@ def test_it_says_the_same_whether_the_interval_is_asked_for_or_not() -> None:
     assert isinstance(made, Combined)
     assert made.sure
     assert np.array_equal(made.predict(rows.features), made.predict_between(rows.features)[0])
+
+
+def test_more_of_a_sign_never_speaks_for_an_endpoint_in_its_trees() -> None:
+    rows = world(seed=5)
+    down = 1 - rows.labels  # in this world every sign that says anything says the opposite
+    for trees in (fitted().trees, fit(rows._replace(labels=down), 2.0).trees):
+        before = trees.predict(rows.features[:300])
+        for place, name in enumerate(NAMES):
+            more = rows.features[:300].copy()
+            more[:, place] += 1.0
+            assert name in FREE or (trees.predict(more) >= before - 1e-12).all(), name
 
 
 def test_arrays_make_the_same_model_again_and_the_line_keeps_what_it_learned() -> None:
