@@ -14,10 +14,14 @@ from adaptive.envoy.translate import logs, routes
 from adaptive.envoy.translate.clusters import certificate
 from adaptive.envoy.translate.words import Json, Texts, ads, extension, seconds, socket_address
 
-# Only a proxy in front of us may say these. Envoy itself makes X-Forwarded-Proto and X-Request-Id anew for strangers.
+# Only a proxy in front of us may say these. Envoy itself makes X-Forwarded-Proto and X-Request-Id anew for strangers;
+# where all are strangers, our routes do so with X-Forwarded-Host.
 FORWARDED = ("x-forwarded-for", "x-forwarded-host", "forwarded")
 # It ends at this hop (RFC 9110 7.6.1), whoever sends it. The others that do, Envoy takes away by itself.
 HOP = ("proxy-authorization",)
+# Those of both that Envoy finds at once. To find another it first makes a map of all, for every request, and keeps it:
+# to look at one after the other costs half of that.
+KNOWN = ("x-forwarded-for", "x-forwarded-host")
 # Envoy lets peers of private networks steer it by headers (X-Envoy-Max-Retries and others) unless it is told who may.
 NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 TITLES = {
@@ -147,7 +151,9 @@ def _manager(common: _Common, trusted: bool, quic: bool) -> Json:
     config = common.config
     limits, timeouts = config.server.limits, config.server.timeouts
     removed = [*HOP, *(() if trusted else FORWARDED)]
-    early = extension("early", _MUTATION, mutations=[{"remove": name} for name in removed])
+    if not config.server.trusted:
+        removed.remove(routes.HOST)
+    early = extension("early", _MUTATION, mutations=[_removal(name) for name in removed])
     made: Json = {
         "stat_prefix": "adaptive",
         "codec_type": "HTTP3" if quic else "AUTO",
@@ -187,6 +193,10 @@ def _manager(common: _Common, trusted: bool, quic: bool) -> Json:
     if config.server.via:
         made["via"] = f"1.1 {config.server.via}"
     return made
+
+
+def _removal(name: str) -> Json:
+    return {"remove": name} if name in KNOWN else {"remove_on_match": {"key_matcher": {"exact": name}}}
 
 
 def _http_filters(config: Config, attempts: Json) -> list[Json]:

@@ -27,6 +27,7 @@ HOST_ATTEMPTS = 40
 BACK_OFF = {"base_interval": "0.001s", "max_interval": "0.010s"}
 # Headers by which Envoy tells its own; what a client could steer it by, Envoy takes away by itself.
 INTERNAL = ("x-envoy-external-address",)
+HOST = "x-forwarded-host"  # what the client asked for
 REPEATED = 1000  # the most that RE2 repeats a group
 WHOLE = 1_000_000  # parts of the requests, of which an experiment's share is a whole number
 SLACK = 1.0  # seconds after a route's time-out, by which time Envoy has surely acted on it
@@ -42,11 +43,13 @@ def configuration(config: Config, attempt_timeouts: dict[str, float] | None = No
         for rule in _in_order(config, domain):
             routes += _variants(config, rule, (attempt_timeouts or {}).get(rule.name, 0.0))
         hosts.append({"name": domain, "domains": [domain], "routes": routes})
+    # What a stranger says of it was taken away before, where anybody may say it.
+    host = "ADD_IF_ABSENT" if config.server.trusted else "OVERWRITE_IF_EXISTS_OR_ADD"
     return {
         "name": NAME,
         "virtual_hosts": hosts,
         "ignore_port_in_host_matching": True,
-        "request_headers_to_add": [_added("x-forwarded-host", "%REQ(:AUTHORITY)%", "ADD_IF_ABSENT")],
+        "request_headers_to_add": [_added(HOST, "%REQ(:AUTHORITY)%", host)],
         "request_headers_to_remove": list(INTERNAL),
         "response_headers_to_remove": list(REPORTED),
         # Clients learn of HTTP/3 from the other protocols' responses (RFC 9114, 3.1).
