@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from models.trees import Trees, exported
 
@@ -13,7 +14,8 @@ def grown(rows: int = 2000, width: int = 6) -> tuple[Trees, HistGradientBoosting
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, width))
     y = (x[:, 0] + x[:, 1] * x[:, 2] + rng.normal(size=rows) > 0.5).astype(float)
-    model = HistGradientBoostingClassifier(max_iter=15, max_depth=5, random_state=0).fit(x, y)
+    with threadpool_limits(1):  # where other work has the cores, threads of so little wait for each other far longer
+        model = HistGradientBoostingClassifier(max_iter=15, max_depth=5, random_state=0).fit(x, y)
     return exported(model), model, x
 
 
