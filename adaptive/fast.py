@@ -28,7 +28,8 @@ EXPLORE_FULL = 0.2
 # And each that had refused connections and answers again as fast as the others (of a canary, its health checks do): it
 # has been started anew. While several are started in turn, those that wait for their return leave the rest with more,
 # and more is lost where the next one goes down: with 0.02 for each instead of 0.004 for all, nine such fleets lose a
-# sixth less (simulated).
+# sixth less (simulated). Where whoever comes waits at the best of the others too (SPILL), it is EXPLORE_FULL: the
+# answers that earn a return come within tenths of a second then, and each second without it would make all wait longer.
 EXPLORE_BACK = 0.02
 # A second copy goes out after this multiple of the cluster's p95, 4 % of what may be sent again. In simulation
 # that takes 6 % from the p99; 1.3 times it, 1 %.
@@ -39,10 +40,23 @@ HEDGE_PROBE, HEDGE_PROBE_FLOOR = 2.0, 0.01  # and at a lane in doubt after this 
 SPILL = 0.5
 
 
-def _first(idle: list[Lane], explore: float) -> tuple[list[Lane], float]:
-    """Which of the idle lanes to explore, and with which probability in all: whoever is back comes first."""
+def _first(idle: list[Lane], explore: float, best: Lane | None = None) -> tuple[list[Lane], float]:
+    """Which of the idle lanes to explore, and with which probability in all: whoever is back comes first. `best`: the
+    lane that would be picked, where it is known.
+    """
     back = [x for x in idle if x.died and (x.streak or x.health == CANARY) and x.slowness == 1.0]
-    return (back, max(explore, min(EXPLORE_FULL, EXPLORE_BACK * len(back)))) if back else (idle, explore)
+    if not back:
+        return idle, explore
+    if best is not None and best.load >= SPILL * best.full:
+        return back, max(explore, EXPLORE_FULL)
+    return back, max(explore, min(EXPLORE_FULL, EXPLORE_BACK * len(back)))
+
+
+def _room(lane: Lane) -> int:
+    """Attempts in flight with which a lane may be explored: none but those that hang, and as many as it has answered in
+    a row where it was started anew.
+    """
+    return max(lane.stuck, lane.streak) if lane.died and lane.load < SPILL * lane.full else lane.stuck
 
 
 class FastLoop(Graded):
@@ -63,10 +77,10 @@ class FastLoop(Graded):
         share = 1.0
         best = min(column)
         if repeatable and self.probes:
-            idle = [x for x in self.probes if x.in_flight <= x.stuck and not x.others and self.reads[x.index] > best]
+            idle = [x for x in self.probes if x.in_flight <= _room(x) and not x.others and self.reads[x.index] > best]
             if idle:
                 explore = self.explore if best < POINT else max(self.explore, EXPLORE_FULL)
-                idle, explore = _first(idle, explore)
+                idle, explore = _first(idle, explore, self.ring[column.index(best)])
                 u = self.random()
                 if u < explore:
                     self.explored = True

@@ -37,6 +37,9 @@ RECHECK = 0.5  # seconds ejected before checks that turned from failing to passi
 # away from one that fails again after two failures.
 NEEDED_HOLD, NEEDED_PROOF = 0.5, 3
 HEALTHY_CHECKS = 2
+# Seconds after its last failure within which an endpoint that answers again is not ejected for its checks: they come
+# twice a second by default, two in a row must pass, and what the last ones said is older than the answers.
+AGAIN = 2.0
 
 
 class Sight(NamedTuple):
@@ -162,15 +165,16 @@ class Rung:
     def _canary(self, at: float, sight: Sight) -> Move | None:
         tried, failed = sight.attempts - self.attempts, sight.failures - self.failures
         stayed = at - self.since
-        lost = failed >= 2 and failed * 2 > tried
+        good = sight.attempts - max(self.tried, self.attempts)  # answers since its last failure
+        lost = failed >= 2 and failed * 2 > tried and good < NEEDED_PROOF
         # On its way up, what was seen before the trial does not count against it again.
         failing = failed > 0 if self.trial else sight.streak > 0 or tried == 0
-        dead = sight.solid and (failing or sight.checks_failed > 0)
+        again = good > 0 and at - self.failed_at < AGAIN
+        dead = sight.solid and (failing or (sight.checks_failed > 0 and not again))
         if stayed >= EJECT_AFTER and (lost or dead) and (sight.checks_failed or not sight.needed):
             return Move(Health.EJECTED, sight.evidence or f"{failed} of {tried} trial requests failed")
         if sight.checks_failed:
             return None
-        good = sight.attempts - max(self.tried, self.attempts)
         if good >= (NEEDED_PROOF if sight.needed else PROVEN) and sight.aside < RAISE:
             return Move(Health.HEALTHY, f"its last {good} requests succeeded")
         if sight.solid and not self.trial:

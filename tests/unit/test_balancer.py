@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from adaptive.balancer import Lane, make
-from adaptive.fast import EXPLORE_BACK, FastLoop
+from adaptive.fast import EXPLORE_BACK, EXPLORE_FULL, SPILL, FastLoop
 from adaptive.grading import FULL, POINT
 from adaptive.lanes import FAILURE_HALF_LIFE, TOGETHER, broken
 from adaptive.picks import WINDOW, LeastPeakEwma, chance, smallest
@@ -650,3 +650,30 @@ def test_an_endpoint_that_is_back_is_explored_more_than_one_that_goes_on_failing
     share = sum(fleet.balancer.pick(fleet.now, True) is lane for _ in range(20_000)) / 20_000
     expected = EXPLORE_BACK if refused else fleet.balancer.explore
     assert abs(share - expected) < 4 * (expected / 20_000) ** 0.5
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_endpoint_that_is_back_gets_a_fifth_where_all_others_queue_and_as_many_at_a_time_as_it_answered(
+    waits: bool,
+) -> None:
+    fleet = Fleet(3)
+    fleet.warm()
+    busy(fleet)
+    lane, *others = fleet.lanes
+    for _ in range(3):
+        fleet.balancer.closed(lane, fleet.send(lane, fleet.now - 0.001), fleet.now, None, Verdict.FAILURE)
+    fleet.balancer.apply(snapshot(3, fleet.now, health=[int(Health.CANARY), 0, 0]))
+    fleet.grade()
+    for other in others:
+        fill(fleet, other, round(SPILL * FULL * 4) if waits else 4)
+    for in_row in range(3):
+        fill(fleet, lane, in_row)  # as many as it has answered
+        picks = 5_000
+        share = sum(fleet.balancer.pick(fleet.now, True) is lane for _ in range(picks)) / picks
+        expected = EXPLORE_FULL if waits else EXPLORE_BACK
+        assert abs(share - expected) < 4 * (expected / picks) ** 0.5
+        fill(fleet, lane, in_row + 1)
+        assert not any(fleet.balancer.pick(fleet.now, True) is lane for _ in range(100))
+        for key in list(lane.outstanding):
+            fleet.balancer.closed(lane, key, fleet.now, None, Verdict.IGNORE)
+        fleet.answer(lane, 0.04)

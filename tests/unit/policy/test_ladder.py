@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -223,3 +224,20 @@ def test_fewer_answers_in_a_row_bring_back_one_that_the_rest_cannot_do_without()
     move = at_rung(Health.CANARY).propose(1.0, answered._replace(needed=True))
     assert move is not None
     assert move.to == Health.HEALTHY
+
+
+def test_a_canary_that_answers_again_is_not_ejected_for_what_failed_before_nor_at_once_for_checks_that_are_older() -> (
+    None
+):
+    rung = at_rung(Health.CANARY)
+    down = BAD._replace(checks_failed=3)
+    at = run(rung, 0.0, ladder.EJECT_AFTER - TICK, down._replace(attempts=10, failures=10, streak=10))
+    assert rung.health == Health.CANARY
+    back = down._replace(attempts=10 + ladder.NEEDED_PROOF, failures=10)
+    run(rung, at, ladder.AGAIN - ladder.EJECT_AFTER, back)
+    assert rung.health == Health.CANARY
+    fallen = dataclasses.replace(rung)
+    run(fallen, at + 1.0, TICK, back._replace(attempts=11 + ladder.NEEDED_PROOF, failures=11, streak=1))
+    assert fallen.health == Health.EJECTED
+    run(rung, at, 2 * ladder.AGAIN, back)  # its checks go on failing
+    assert rung.health == Health.EJECTED
