@@ -131,9 +131,10 @@ class Overload(Part):
     """What happens when more comes than the cluster can serve. Short form: false (or true).
 
     Requests are then held to what the endpoints can serve, and the excess waits for its turn: so long that on average
-    it is answered within three quarters of its route's timeout and 40 times the calm latency (at least 1 s). What could
-    not be served by then is refused (503). An excess that lasts, with the mean latency above `goal` for 10 s, is
-    refused beyond `goal`. Routes say by their `priority` who goes first.
+    it is answered within three quarters of its route's timeout, and within half of the time after which clients leave,
+    where many do. What could not be served by then is refused (503). An excess that lasts is refused beyond `goal` once
+    what exceeds that has waited for 15 s on average: half a minute after a load of evenly too much began. Routes say by
+    their `priority` who goes first.
     """
 
     enabled: Flag = True

@@ -164,7 +164,7 @@ class Exchange:
             return
         attempt = self.attempt
         if self.queue is not None:
-            self.queue.admission.forget(self, self.client.peer, self.route.rank)
+            self.queue.admission.forget(self, self.client.peer, self.route.rank, monotonic() - self.started)
             self.queue = None
         if attempt is not None:
             if self.tunnelled:

@@ -323,7 +323,7 @@ class Worker:
         """The client has hung up."""
         if exchange.waits:
             exchange.done, exchange.waits = True, False
-            self.admission.forget(exchange, None, NORMAL)
+            self.admission.forget(exchange, None, NORMAL, self.sim.now - exchange.started)
         elif not exchange.done:
             self.over(exchange, _GONE)
 

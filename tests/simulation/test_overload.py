@@ -56,6 +56,23 @@ def test_a_surge_beyond_what_clients_wait_for_refuses_the_excess_at_once_and_ser
     assert np.median(requests.latency[requests.failed]) < 0.1
 
 
+def test_an_overload_that_grows_until_it_ends_fails_nobody_who_can_still_be_served_in_time() -> None:
+    """From 0.75 to 1.74 of what the fleet can serve, in which four machines of ten are busy otherwise half of the time:
+    six to eight seconds of requests wait in the end, and clients wait for ten.
+    """
+    ramp = library.one("s10_antagonists_and_ramp", 8, 0.7, SEED, seconds=30.0, mean=0.1)
+    run = simulate(ramp, "adaptive", ramp.seed, views=False)
+    assert run.failures() == 0 and run.quantile(0.99) > 4.0
+
+
+def test_clients_who_leave_sooner_than_the_route_allows_are_noticed_before_much_is_served_in_vain() -> None:
+    """A fifth too much for 20 s. The route allows 15 s, clients wait for two: their queue is to hold one second."""
+    scenario = replace(surge(1800.0, 20.0), seconds=32.0, clients=Clients(timeout=2.0))
+    run = simulate(replace(scenario, rules=replace(scenario.rules, route_timeout=15.0)), "adaptive", SEED, views=False)
+    excess = 20.0 * (1800.0 - 1500.0) - 1.0 * 1500.0
+    assert run.failures() < 1.15 * excess
+
+
 @pytest.mark.parametrize("load", [0.7, 0.9])
 def test_a_gateway_that_is_far_from_its_fleet_takes_the_distance_for_no_overload(load: float) -> None:
     run = simulate(standard("s15_one_gateway_is_far", load), "adaptive", SEED, views=False)

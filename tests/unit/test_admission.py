@@ -6,7 +6,9 @@ import random
 from collections import deque
 from typing import Any
 
-from adaptive.admission import BURST, ENTERS, GOAL, REFUSED, SPARE, USABLE, WAITS, Admission, Rank
+import pytest
+
+from adaptive.admission import ENTERS, GOAL, LASTS, REFUSED, SPARE, USABLE, WAITS, Admission, Rank
 
 SERVICE, SLOTS = 0.04, 60
 
@@ -171,12 +173,14 @@ def test_what_exceeds_the_limit_waits_and_enters_as_others_leave_or_is_turned_aw
     assert admission.turned_away == [second] and not admission.waiting
 
 
-def flooded(load: float, seconds: float, burst: int) -> tuple[Admission, int, float]:
+def flooded(load: float, seconds: float, burst: int = 0, timeout: float = 30.0) -> tuple[Admission, list[float], float]:
     """Sixty servers of 40 ms at a share of what they can serve, after calm, and so many requests at once. Returns the
-    admission, how many were refused, and the longest that one took which was served.
+    admission, when requests were refused as they came, in seconds since the load changed, and the longest that one took
+    which was served.
     """
-    rng = random.Random(11)
-    admission, servers, ends = made(), [0.0] * SLOTS, list[tuple[float, float]]()
+    rng, refused = random.Random(11), list[float]()
+    admission = Admission(10, 4096, 100_000, 0.0)
+    servers, ends = [0.0] * SLOTS, list[tuple[float, float]]()
     arrivals, now, longest = [8.0] * burst, 0.0, 0.0
     while now < 8.0 + seconds:
         now += rng.expovariate((0.7 if now < 8.0 else load) * SLOTS / SERVICE)
@@ -189,21 +193,40 @@ def flooded(load: float, seconds: float, burst: int) -> tuple[Admission, int, fl
             admission.left(end, end - came, True)
             while (item := admission.next(end)) is not None:
                 _serve(servers, ends, end, item, rng)
-        if admission.enter(now, now) == ENTERS:
+        entrance = admission.enter(now, now, timeout=timeout)
+        if entrance == ENTERS:
             _serve(servers, ends, now, now, rng)
-    return admission, admission.refused, longest
+        elif entrance == REFUSED:
+            refused.append(now - 8.0)
+    return admission, refused, longest
 
 
 def test_a_burst_that_passes_by_itself_is_served_though_it_takes_long() -> None:
     _, refused, longest = flooded(0.8, 12.0, burst=1200)
-    assert refused == 0 and longest > GOAL * SERVICE
+    assert not refused and longest > GOAL * SERVICE
 
 
-def test_of_a_lasting_overload_the_excess_is_refused() -> None:
-    admission, refused, _ = flooded(1.2, 20.0, burst=0)
-    excess = 0.2 * 20.0 * SLOTS / SERVICE
-    assert 0.5 * excess < refused < 1.5 * excess
-    assert admission.held
+def test_an_overload_that_ends_while_its_excess_can_still_be_served_in_time_refuses_nobody() -> None:
+    """A fifth too much for twenty seconds is a backlog of four."""
+    _, refused, longest = flooded(1.2, 20.0)
+    assert not refused and 3.5 < longest < 5.0
+
+
+def test_what_could_not_be_served_within_most_of_its_time_out_is_refused() -> None:
+    admission, _, longest = flooded(1.2, 20.0, timeout=2.0)
+    kept = USABLE * 2.0 * SLOTS / SERVICE
+    assert 0.8 < admission.refused / (0.2 * 20.0 * SLOTS / SERVICE - kept) < 1.2
+    assert longest < 2.0
+
+
+def test_of_an_overload_that_lasts_the_excess_is_refused_once_it_has_waited_for_too_long() -> None:
+    """It has on average after twice LASTS, for it grows evenly from when the goal is exceeded on."""
+    load, seconds = 1.2, 60.0
+    admission, refused, _ = flooded(load, seconds)
+    begins = GOAL * SERVICE / (load - 1.0) + 2 * LASTS
+    assert 0.8 * begins < min(refused) < 1.2 * begins
+    assert 0.9 < admission.refused / ((load - 1.0) * seconds * SLOTS / SERVICE) < 1.0
+    assert admission.held and admission.in_flight + admission.waiting < 1.1 * GOAL * admission.base * admission.rate
 
 
 def beyond_the_goal() -> tuple[Admission, float, list[int]]:
@@ -289,10 +312,10 @@ def test_who_comes_while_the_endpoints_stand_still_for_less_than_may_be_waited_i
     admission = made()
     now = overload(admission, calm(admission), 1.0)
     found = []
-    for _ in range(int(BURST * SERVICE / 2 / 0.01)):
+    for _ in range(80):
         now += 0.01
         admission.sweep(now)
-        found += [admission.enter(now, object()) for _ in range(7)]
+        found += [admission.enter(now, object(), timeout=2.0) for _ in range(7)]
     assert WAITS in found
     assert REFUSED not in found
 
@@ -328,6 +351,50 @@ def test_a_request_whose_client_left_while_it_waited_is_forgotten() -> None:
     assert not admission.waiting
     admission.left(now, SERVICE, True)
     assert admission.next(now) is None
+
+
+def test_clients_who_leave_while_they_wait_show_patience_and_who_has_waited_for_most_of_it_is_not_let_in() -> None:
+    admission = made()
+    now = overload(admission, calm(admission))
+    while admission.in_flight < admission.limit:
+        admission.enter(now, object())
+    items = [object() for _ in range(90)]
+    assert all(admission.enter(now, item, "a") == WAITS for item in items)
+    now += 1.0
+    for item in items[:30]:
+        admission.forget(item, "a", Rank.NORMAL, 1.0)
+    assert admission.enter(now, young := object(), "a") == WAITS
+    admission.sweep(now := now + 0.03)
+    assert admission.patience <= 1.05 and admission.wait < 0.5
+    while admission.in_flight >= admission.limit:
+        admission.left(now, SERVICE, True)
+    assert admission.next(now) is young
+    assert admission.turned_away == items[30:]
+
+
+def test_a_request_that_is_forgotten_for_another_reason_says_nothing_of_patience() -> None:
+    admission = made()
+    now = overload(admission, calm(admission))
+    for item in full(admission, now, "a"):
+        admission.forget(item, "a", Rank.NORMAL)
+    admission.sweep(now + 0.03)
+    assert admission.patience == float("inf")
+
+
+def test_those_who_ask_again_within_the_same_patience_do_not_make_it_seem_as_short_as_what_is_left_of_it() -> None:
+    patience = []
+    for again in (False, True):
+        admission = made()
+        now = calm(admission)
+        for step in range(100):
+            now += 0.01
+            for k in range(8):
+                admission.enter(now, object())
+                seconds = 0.2 if again and step > 50 and k % 2 else 2.0
+                admission.left(now, seconds, k < 4, k >= 4)
+        patience.append(admission.patience)
+    assert patience[0] == pytest.approx(2.0, rel=0.1)
+    assert 0.8 < patience[1] < 2.0
 
 
 def test_clients_who_hang_up_early_bound_what_is_worth_serving() -> None:
