@@ -1,16 +1,18 @@
-"""What the rows of a sweep say of each policy: relative to the clairvoyant, and to the best baseline of each case.
+"""What the rows of a sweep say of each policy: relative to the clairvoyant, and to the best baseline of each scenario
+and of each case.
 
 A case is a scenario with a fleet and a load; policies are compared on the same seeds, so on the same arrivals and
 faults. Ratios of p99 are averaged by their logarithms (a failed request counts as the clients' time-out), failures as
-shares of the requests. The best baseline is chosen by the same rows that it is judged by: with few seeds it is partly
-the luckiest, which flatters it.
+shares of the requests. The best baseline of a scenario is one for all of its fleets and loads, as who runs it has one.
+It is chosen by the same rows that it is judged by: with few seeds that of a case is partly the luckiest, which flatters
+it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from replay.sweep.measure import Row
 LIMIT, OURS, RIVAL = "clairvoyant", "adaptive", "peak_ewma_outlier"
 NOT_BASELINES = frozenset({LIMIT, OURS, "adaptive_fast"})
 OFF = "=0"  # what a policy's name ends in that is ours with one mechanism switched off
-# What the policy is to reach: of the rival's p99, of the best baseline's in each case, of the clairvoyant's.
+# What the policy is to reach: of the rival's p99, of the best baseline's in each scenario, of the clairvoyant's.
 BELOW_RIVAL, OVER_BEST, OVER_LIMIT = 0.75, 1.03, 1.25
 # The whole grid of the table; with fewer seeds, fleets or loads it is partial, and says so.
 FLEETS, LOADS, SEEDS = (5, 8, 16, 100), (0.7, 0.9), 20
@@ -41,6 +43,9 @@ class Case(NamedTuple):
         head = self.scenario.partition("_")[0]
         return head.upper() if head[:1] == "s" and head[1:].isdigit() else self.scenario
 
+    def __str__(self) -> str:
+        return f"{self.scenario}, {self.n} instances, load {self.load:g}"
+
 
 class Standing(NamedTuple):
     """A policy's figures over some cells: p99 over the clairvoyant's, failures as a share, and beyond its."""
@@ -52,10 +57,10 @@ class Standing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A case in which a baseline is better."""
+class Beside:
+    """Our policy beside the best baseline of a scenario, or of a case."""
 
-    case: Case
+    where: str
     baseline: str
     ratio: float  # our p99 over its
     failed: float  # our share of failures
@@ -102,38 +107,47 @@ class Regret:
             return Standing(math.nan, math.nan, math.nan, 0)
         return Standing(math.exp(float(np.mean(logs))), float(np.mean(failed)), float(np.mean(beyond)), len(logs))
 
-    def by_case(self, ours: str = OURS) -> Iterator[Loss]:
-        """Our policy beside the best baseline of each case."""
-        for case in sorted({case for case, _ in self.cells}, key=lambda c: (_order(c.family), c)):
-            seeds = [found for (of, _), found in self.cells.items() if of == case and ours in found]
-            rivals = {name for found in seeds for name in found} - NOT_BASELINES - {ours}
-            rivals = {
-                name for name in rivals if all(name in found for found in seeds) and not name.startswith(f"{OURS}@")
-            }
-            if not rivals:
-                continue
-            ratios = {
-                r: math.exp(float(np.mean([math.log(f[ours]["p99"] / f[r]["p99"]) for f in seeds]))) for r in rivals
-            }
-            best = max(sorted(ratios), key=lambda name: ratios[name])
-            failed = {
-                name: float(np.mean([f[name]["failed"] / f[name]["requests"] for f in seeds])) for name in (best, ours)
-            }
-            yield Loss(case, best, ratios[best], failed[ours], failed[best])
+    def by_scenario(self, ours: str = OURS) -> list[Beside]:
+        """Our policy beside the best baseline of each scenario."""
+        return self._beside(ours, lambda case: case.scenario)
 
-    def losses(self, ours: str = OURS) -> list[Loss]:
-        """The cases in which the best baseline's p99 is lower by more than OVER_BEST, or which it fails less in; the
-        worst first.
-        """
-        found = [x for x in self.by_case(ours) if x.ratio > OVER_BEST or x.failed > x.theirs + MORE_FAILED]
-        return sorted(found, key=lambda x: -x.ratio)
+    def by_case(self, ours: str = OURS) -> list[Beside]:
+        """Our policy beside the best baseline of each case."""
+        return self._beside(ours, str)
+
+    def _beside(self, ours: str, group: Callable[[Case], str]) -> list[Beside]:
+        groups: dict[str, list[dict[str, Row]]] = {}
+        for case, seed in sorted(self.cells, key=lambda cell: (_order(cell[0].family), cell)):
+            if ours in self.cells[case, seed]:
+                groups.setdefault(group(case), []).append(self.cells[case, seed])
+        made = []
+        for where, cells in groups.items():
+            names = {name for name in cells[0] if name not in NOT_BASELINES and not name.startswith(f"{OURS}@")}
+            rivals = [name for name in sorted(names - {ours}) if all(name in found for found in cells)]
+            if rivals:
+                ratios = {name: _ratio(cells, ours, name) for name in rivals}
+                best = max(rivals, key=lambda name: ratios[name])
+                made.append(Beside(where, best, ratios[best], _failed(cells, ours), _failed(cells, best)))
+        return made
 
     def over(self, rival: str, ours: str = OURS) -> float:
         """Our p99 over another's, the geometric mean over the cells that both have; NaN where there is none."""
         pairs = [f for f in self.cells.values() if rival in f and ours in f]
-        return (
-            math.exp(float(np.mean([math.log(f[ours]["p99"] / f[rival]["p99"]) for f in pairs]))) if pairs else math.nan
-        )
+        return _ratio(pairs, ours, rival) if pairs else math.nan
+
+
+def lost(found: Iterable[Beside]) -> list[Beside]:
+    """Where the best baseline's p99 is lower by more than OVER_BEST, or where it fails less; the worst first."""
+    worse = [x for x in found if x.ratio > OVER_BEST or x.failed > x.theirs + MORE_FAILED]
+    return sorted(worse, key=lambda x: -x.ratio)
+
+
+def _ratio(cells: Sequence[dict[str, Row]], ours: str, other: str) -> float:
+    return math.exp(float(np.mean([math.log(found[ours]["p99"] / found[other]["p99"]) for found in cells])))
+
+
+def _failed(cells: Sequence[dict[str, Row]], name: str) -> float:
+    return float(np.mean([found[name]["failed"] / found[name]["requests"] for found in cells]))
 
 
 def _order(family: str) -> tuple[int, str]:
@@ -164,7 +178,8 @@ def lines(regret: Regret) -> list[str]:
         every = regret.standing(name)
         each = "".join(f"{regret.standing(name, family).p99:7.2f}" for family in regret.families)
         made.append(f"{name:{width}}  {every.p99:6.3f}  {100 * every.failed:6.3f}  {each}")
-    return [*made, *promises(regret), *worth(regret), *_lost(regret.losses())]
+    scenarios, cases = lost(regret.by_scenario()), lost(regret.by_case())
+    return [*made, *promises(regret), *worth(regret), *_lost(scenarios, "scenario"), *_lost(cases, "case")]
 
 
 def worth(regret: Regret) -> list[str]:
@@ -187,18 +202,19 @@ def promises(regret: Regret) -> list[str]:
     """What the policy is to reach, and what it reaches."""
     if OURS not in regret.policies:
         return []
-    cases = list(regret.by_case())
     made = ["", f"{OURS}, geometric means of p99 over {len(regret.cells)} cells:"]
     rival, limit = regret.over(RIVAL), regret.over(LIMIT)
     made.append(f"  {rival:.3f} of {RIVAL}'s (to be at most {BELOW_RIVAL}: {_said(rival <= BELOW_RIVAL)})")
-    if cases:
-        worst = max(cases, key=lambda x: x.ratio)
-        within = sum(x.ratio <= OVER_BEST for x in cases)
-        mean = math.exp(float(np.mean([math.log(x.ratio) for x in cases])))
-        made.append(
-            f"  {mean:.3f} of the best baseline's of each case; at most {OVER_BEST} in {within} of {len(cases)} cases, "
-            f"at worst {worst.ratio:.3f} (to be at most {OVER_BEST}: {_said(worst.ratio <= OVER_BEST)})"
-        )
+    for of, found in (("scenario", regret.by_scenario()), ("case", regret.by_case())):
+        if found:
+            worst = max(x.ratio for x in found)
+            within = sum(x.ratio <= OVER_BEST for x in found)
+            mean = math.exp(float(np.mean([math.log(x.ratio) for x in found])))
+            wanted = f" (to be at most {OVER_BEST}: {_said(worst <= OVER_BEST)})" if of == "scenario" else ""
+            made.append(
+                f"  {mean:.3f} of the best baseline's of each {of}; at most {OVER_BEST} in {within} of {len(found)} "
+                f"{of}s, at worst {worst:.3f}{wanted}"
+            )
     made.append(f"  {limit:.3f} of the clairvoyant's (to be at most {OVER_LIMIT}: {_said(limit <= OVER_LIMIT)})")
     return made
 
@@ -207,11 +223,11 @@ def _said(holds: bool) -> str:
     return "holds" if holds else "does not hold"
 
 
-def _lost(losses: Sequence[Loss]) -> list[str]:
-    made = ["", f"{len(losses)} cases are lost to a baseline:"]
+def _lost(losses: Sequence[Beside], of: str) -> list[str]:
+    made = ["", f"{len(losses)} {of}s are lost to a baseline:"]
     for x in losses:
         made.append(
-            f"  {x.case.scenario}, {x.case.n} instances, load {x.case.load:g}: p99 {x.ratio:.2f} times that of "
-            f"{x.baseline}, failed {100 * x.failed:.2f} % and {100 * x.theirs:.2f} %"
+            f"  {x.where}: p99 {x.ratio:.2f} times that of {x.baseline}, failed {100 * x.failed:.2f} % and "
+            f"{100 * x.theirs:.2f} %"
         )
     return made

@@ -32,7 +32,7 @@ from replay.sweep import rows as tables
 from replay.sweep.again import sample
 from replay.sweep.cells import Cell, Stock, grid, known
 from replay.sweep.measure import KEY, measure
-from replay.sweep.regret import Case, Regret, lines, table, worth
+from replay.sweep.regret import Regret, lines, lost, table, worth
 from replay.sweep.rows import RowsError
 from replay.sweep.spread import SpreadError, spread
 
@@ -375,14 +375,24 @@ def test_losses_are_to_the_best_baseline_and_the_worst_comes_first() -> None:
     made += [row(p, x, scenario="s4_crash") for p, x in (("clairvoyant", 0.1), ("adaptive", 0.2), ("gates", 0.1))]
     made += [row(p, x, scenario="s5_pauses") for p, x in (("clairvoyant", 0.1), ("adaptive", 0.2), ("gates", 0.2))]
     found = Regret(made)
-    lost = found.losses()
-    assert [(x.case, x.baseline) for x in lost] == [
-        (Case("s4_crash", 8, 0.7), "gates"),
-        (Case("s1_slow_node", 8, 0.7), "gates"),
+    assert [(x.where, x.baseline) for x in lost(found.by_case())] == [
+        ("s4_crash, 8 instances, load 0.7", "gates"),
+        ("s1_slow_node, 8 instances, load 0.7", "gates"),
     ]
     assert "to be at most 1.03: does not hold" in "\n".join(lines(found))
     failing = Regret([row("clairvoyant", 0.1), row("adaptive", 0.1, 5.0), row("gates", 0.1)])
-    assert [x.failed for x in failing.losses()] == [0.005]
+    assert [x.failed for x in lost(failing.by_case())] == [0.005]
+
+
+def test_the_best_baseline_of_a_scenario_is_one_for_all_of_its_fleets() -> None:
+    small = [row(p, x) for p, x in (("clairvoyant", 0.1), ("adaptive", 0.2), ("gates", 0.1), ("c3", 0.4))]
+    large = [row(p, x) for p, x in (("clairvoyant", 0.1), ("adaptive", 0.2), ("gates", 0.9), ("c3", 0.2))]
+    found = Regret([*small, *({**one, "n": "16"} for one in large)])
+    assert [x.baseline for x in found.by_case()] == ["gates", "c3"]
+    ours = 0.2 * 0.2
+    assert [(x.where, x.baseline) for x in found.by_scenario()] == [("s1_slow_node", "c3")]
+    assert found.by_scenario()[0].ratio == pytest.approx(math.sqrt(ours / (0.4 * 0.2)))
+    assert "of the best baseline's of each scenario; at most 1.03 in 1 of 1 scenarios" in "\n".join(lines(found))
 
 
 def test_the_worth_of_a_mechanism_is_what_is_lost_without_it_and_it_is_no_rival() -> None:
