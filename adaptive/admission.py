@@ -294,7 +294,7 @@ class Admission:
         self.patience *= exp(min(passed, IDLE) / PATIENCE_RISE)
         if gone and self._leaving > LEAVING:
             # Of who asks again within the same patience, only the rest of it is seen: the mean counts, not the least.
-            stayed, kept = self._gone_spent / gone, exp(-passed / RATE_TAU)
+            stayed = self._gone_spent / gone
             self._stayed = self._stayed * kept + stayed * (1.0 - kept) if self.patience < LONGEST else stayed
             self.patience = min(self.patience, self._stayed)
         self._answers = self._gone = self._asked = 0

@@ -96,16 +96,16 @@ class Regret:
 
     def standing(self, policy: str, family: str = "", fleet: tuple[int, float] | None = None) -> Standing:
         """A policy over all cells, or those of a family, of a fleet and load."""
-        logs, failed, beyond = [], [], []
+        ratios, failed, beyond = [], [], []
         for (case, _), found in self.cells.items():
             if policy in found and family in ("", case.family) and fleet in (None, (case.n, case.load)):
                 one, limit = found[policy], found[LIMIT]
-                logs.append(math.log(one["p99"] / limit["p99"]))
+                ratios.append(one["p99"] / limit["p99"])
                 failed.append(one["failed"] / one["requests"])
                 beyond.append(failed[-1] - limit["failed"] / limit["requests"])
-        if not logs:
+        if not ratios:
             return Standing(math.nan, math.nan, math.nan, 0)
-        return Standing(math.exp(float(np.mean(logs))), float(np.mean(failed)), float(np.mean(beyond)), len(logs))
+        return Standing(_geometric(ratios), float(np.mean(failed)), float(np.mean(beyond)), len(ratios))
 
     def by_scenario(self, ours: str = OURS) -> list[Beside]:
         """Our policy beside the best baseline of each scenario."""
@@ -142,8 +142,12 @@ def lost(found: Iterable[Beside]) -> list[Beside]:
     return sorted(worse, key=lambda x: -x.ratio)
 
 
+def _geometric(ratios: Sequence[float]) -> float:
+    return math.exp(float(np.mean([math.log(ratio) for ratio in ratios])))
+
+
 def _ratio(cells: Sequence[dict[str, Row]], ours: str, other: str) -> float:
-    return math.exp(float(np.mean([math.log(found[ours]["p99"] / found[other]["p99"]) for found in cells])))
+    return _geometric([found[ours]["p99"] / found[other]["p99"] for found in cells])
 
 
 def _failed(cells: Sequence[dict[str, Row]], name: str) -> float:
@@ -209,7 +213,7 @@ def promises(regret: Regret) -> list[str]:
         if found:
             worst = max(x.ratio for x in found)
             within = sum(x.ratio <= OVER_BEST for x in found)
-            mean = math.exp(float(np.mean([math.log(x.ratio) for x in found])))
+            mean = _geometric([x.ratio for x in found])
             wanted = f" (to be at most {OVER_BEST}: {_said(worst <= OVER_BEST)})" if of == "scenario" else ""
             made.append(
                 f"  {mean:.3f} of the best baseline's of each {of}; at most {OVER_BEST} in {within} of {len(found)} "

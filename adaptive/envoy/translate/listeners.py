@@ -16,12 +16,12 @@ from adaptive.envoy.translate.words import Json, Texts, ads, extension, seconds,
 
 # Only a proxy in front of us may say these. Envoy itself makes X-Forwarded-Proto and X-Request-Id anew for strangers;
 # where all are strangers, our routes do so with X-Forwarded-Host.
-FORWARDED = ("x-forwarded-for", "x-forwarded-host", "forwarded")
+FORWARDED = ("x-forwarded-for", routes.HOST, "forwarded")
 # It ends at this hop (RFC 9110 7.6.1), whoever sends it. The others that do, Envoy takes away by itself.
 HOP = ("proxy-authorization",)
 # Those of both that Envoy finds at once. To find another it first makes a map of all, for every request, and keeps it:
 # to look at one after the other costs half of that.
-KNOWN = ("x-forwarded-for", "x-forwarded-host")
+KNOWN = ("x-forwarded-for", routes.HOST)
 # Envoy lets peers of private networks steer it by headers (X-Envoy-Max-Retries and others) unless it is told who may.
 NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 TITLES = {
