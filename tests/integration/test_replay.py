@@ -156,8 +156,9 @@ async def test_a_half_closed_connection_is_told_by_what_came_before(text: bytes,
         await asyncio.sleep(0.02)
         return False
 
+    # So far apart that the end of one connection has been read before the next request, which else could be sent on it.
     async with server(half) as port:
-        sender = await replayed(port, trace(3, 0.001, post=True))
+        sender = await replayed(port, trace(3, 0.05, post=True))
     assert ends(sender) == {end: 3}
 
 
